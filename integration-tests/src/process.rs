@@ -122,9 +122,23 @@ impl Process {
         self.memory("VmRSS:")
     }
 
-    fn memory(&self, what: &str) -> u64 {
+    /// Whether the system may give it huge pages of memory; `None` where it knows none.
+    ///
+    /// # Panics
+    /// When the system says nothing of it.
+    #[must_use]
+    pub fn may_have_huge_pages(&self) -> Option<bool> {
+        self.status("THP_enabled:").map(|it| it.trim() == "1")
+    }
+
+    /// What the system says of it.
+    fn status(&self, what: &str) -> Option<String> {
         let status = read(&PathBuf::from(format!("/proc/{}/status", self.id())));
-        let line = status.lines().find_map(|line| line.strip_prefix(what));
+        status.lines().find_map(|line| line.strip_prefix(what)).map(str::to_owned)
+    }
+
+    fn memory(&self, what: &str) -> u64 {
+        let line = self.status(what);
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         kibibytes.expect("the system says so of a running process") << 10
     }

@@ -12,6 +12,7 @@ use store::VersionEntry;
 
 use crate::aside::where_it_may_last;
 use crate::compartment::Compartments;
+use crate::names::Named;
 use crate::search::Scan;
 use crate::visibility::{Filter, Seen, SeenWithin};
 use crate::{Asked, Author, Body, ReadError, Rows, SearchError, Snapshot, Visibility};
@@ -83,11 +84,15 @@ impl Snapshot {
 
     /// The same of a version that a search found by the index: what the index judged at the
     /// position of its resource's present content by following references, it judged exactly, and
-    /// is not asked again.
+    /// is not asked again. `named` is all that a rule may name it by, where that is known.
     ///
     /// # Errors
     /// [`ReadError`] when that cannot be told.
-    pub(crate) async fn sees_found(&self, entry: &VersionEntry) -> Result<bool, ReadError> {
+    pub(crate) async fn sees_found(
+        &self,
+        entry: &VersionEntry,
+        named: Option<Named>,
+    ) -> Result<bool, ReadError> {
         let Some(parts) = self.visibility.parts_of(&entry.resource_type) else {
             return Ok(self.visibility.shows_some_of(&entry.resource_type));
         };
@@ -107,7 +112,13 @@ impl Snapshot {
             return self.sees(entry).await;
         }
         // What was found at the newest position is the present content.
-        let Some(named) = self.named(entry).await? else { return Ok(false) };
+        let named = match named {
+            Some(named) => named,
+            None => match self.named(entry).await? {
+                Some(named) => named,
+                None => return Ok(false),
+            },
+        };
         Ok(parts.iter().any(|part| part.within.has(&named)))
     }
 

@@ -344,7 +344,8 @@ impl Snapshot {
     }
 
     /// What the store knows of a version that the commit at `t` made and that is not purged,
-    /// wherever it may be seen: as it was kept with the JSON, or else as the store says.
+    /// wherever it may be seen: as it was kept with the JSON, or else as the store says. And all
+    /// that a rule may name it by, where that is kept ([`Self::named`]).
     ///
     /// # Errors
     /// [`ReadError`] when the store cannot say.
@@ -353,15 +354,18 @@ impl Snapshot {
         name: (ResourceType, ResourceId),
         t: T,
         version: VersionId,
-    ) -> Result<Option<VersionEntry>, ReadError> {
+    ) -> Result<Option<(VersionEntry, Option<Named>)>, ReadError> {
         let key = (t, name.0, name.1);
         match self.bodies.get(&key) {
-            Some(Kept::Filled(Filled { known, .. }))
+            Some(Kept::Filled(Filled { known, named, .. }))
                 if known.version() == version && t <= self.at =>
             {
-                Ok(Some(known.entry(key)))
+                Ok(Some((known.entry(key), named)))
             }
-            _ => Ok(self.store.version(&key.1, &key.2, version, self.at).await?),
+            _ => {
+                let entry = self.store.version(&key.1, &key.2, version, self.at).await?;
+                Ok(entry.map(|entry| (entry, None)))
+            }
         }
     }
 

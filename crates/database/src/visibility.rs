@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fhir_core::{ResourceId, ResourceType};
 use fhir_search::{Clause, Codes, Query};
@@ -11,8 +11,24 @@ use search_index::{Owners, Visible, VisiblePart, VisibleTypes, VisibleWithin};
 use crate::indexing::IndexedBy;
 
 /// The part of the data that a [`crate::Snapshot`] shows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Visibility(Part);
+#[derive(Debug, Clone)]
+pub struct Visibility {
+    part: Part,
+    /// The same to the search index, made when first asked for, once for all copies.
+    to_index: Arc<OnceLock<Visible>>,
+}
+
+impl PartialEq for Visibility {
+    fn eq(&self, other: &Self) -> bool {
+        self.part == other.part
+    }
+}
+
+impl From<Part> for Visibility {
+    fn from(part: Part) -> Self {
+        Self { part, to_index: Arc::default() }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq)]
 enum Part {
@@ -118,13 +134,13 @@ impl Visibility {
     /// All data: for a decision without restriction.
     #[must_use]
     pub fn everything() -> Self {
-        Self(Part::Everything)
+        Part::Everything.into()
     }
 
     /// All resources of these types, and none of any other.
     #[must_use]
     pub fn of_types(types: BTreeSet<ResourceType>) -> Self {
-        Self(Part::Types(types))
+        Part::Types(types).into()
     }
 
     /// Of each of these types what one of its parts shows, and none of any other.
@@ -139,24 +155,24 @@ impl Visibility {
         if parts.values().flatten().all(Seen::is_whole) {
             return Self::of_types(parts.into_keys().collect());
         }
-        Self(Part::Parts(Arc::new(parts)))
+        Part::Parts(Arc::new(parts)).into()
     }
 
     /// Whether nothing is hidden.
     pub(crate) fn is_everything(&self) -> bool {
-        self.0 == Part::Everything
+        self.part == Part::Everything
     }
 
     /// The parts of a type that may be seen; `None` where all of it or nothing may.
     pub(crate) fn parts_of(&self, resource_type: &ResourceType) -> Option<&[Seen]> {
-        let Part::Parts(parts) = &self.0 else { return None };
+        let Part::Parts(parts) = &self.part else { return None };
         let of_type = parts.get(resource_type)?;
         (!of_type.iter().any(Seen::is_whole)).then_some(of_type)
     }
 
     /// The types of which something may be seen; `None` for all.
     pub(crate) fn some_of(&self) -> Option<Vec<&ResourceType>> {
-        match &self.0 {
+        match &self.part {
             Part::Everything => None,
             Part::Types(types) => Some(types.iter().collect()),
             Part::Parts(parts) => Some(parts.keys().collect()),
@@ -166,7 +182,7 @@ impl Visibility {
     /// Whether any resource of this type may be seen, should there be one.
     #[must_use]
     pub fn shows_some_of(&self, resource_type: &ResourceType) -> bool {
-        match &self.0 {
+        match &self.part {
             Part::Everything => true,
             Part::Types(types) => types.contains(resource_type),
             Part::Parts(parts) => parts.contains_key(resource_type),
@@ -175,7 +191,7 @@ impl Visibility {
 
     /// What must be matched by what is shown.
     pub(crate) fn filters(&self) -> impl Iterator<Item = &Filter> {
-        let parts = match &self.0 {
+        let parts = match &self.part {
             Part::Parts(parts) => Some(parts),
             Part::Everything | Part::Types(_) => None,
         };
@@ -184,18 +200,24 @@ impl Visibility {
     }
 
     /// The same to the search index.
-    pub(crate) fn as_visible(&self) -> Visible {
-        let of_types = |types| VisiblePart {
-            types: VisibleTypes::These(types),
+    pub(crate) fn as_visible(&self) -> &Visible {
+        self.to_index.get_or_init(|| self.part.as_visible())
+    }
+}
+
+impl Part {
+    fn as_visible(&self) -> Visible {
+        let of_types = |types: Vec<_>| VisiblePart {
+            types: VisibleTypes::These(types.into()),
             within: VisibleWithin::Anywhere,
         };
-        match &self.0 {
-            Part::Everything => Visible::Everything,
-            Part::Types(types) => {
+        match self {
+            Self::Everything => Visible::Everything,
+            Self::Types(types) => {
                 let types = types.iter().map(|of| (of.clone(), Vec::new())).collect();
                 Visible::Any(vec![of_types(types)])
             }
-            Part::Parts(parts) => {
+            Self::Parts(parts) => {
                 let mut within: Vec<(&SeenWithin, Vec<_>)> = Vec::new();
                 for (of, seen) in
                     parts.iter().flat_map(|(of, all)| all.iter().map(move |it| (of, it)))
@@ -211,7 +233,7 @@ impl Visibility {
                 let parts = within.into_iter().map(|(within, types)| match within {
                     SeenWithin::Anywhere => of_types(types),
                     SeenWithin::Compartments(about) => VisiblePart {
-                        types: VisibleTypes::These(types),
+                        types: VisibleTypes::These(types.into()),
                         within: VisibleWithin::Compartments(about.clone()),
                     },
                 });

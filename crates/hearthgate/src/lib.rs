@@ -29,6 +29,7 @@ pub mod limits;
 pub mod link_files;
 pub mod lock;
 pub mod logging;
+pub mod memory;
 pub mod operators;
 pub mod otlp;
 pub mod owner_key;

@@ -12,6 +12,7 @@ use hearthgate::failure::one_line;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    hearthgate::memory::take_small_pages();
     let command = match Command::read() {
         Ok(command) => command,
         Err(status) => return status,

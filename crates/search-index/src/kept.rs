@@ -473,7 +473,7 @@ mod tests {
             let patient = ResourceType::new("Patient").unwrap();
             let about = [(patient, ResourceId::new(&at.to_string()).unwrap())];
             let within = VisibleWithin::Compartments(about.into_iter().collect());
-            let part = VisiblePart { types: VisibleTypes::These(types.clone()), within };
+            let part = VisiblePart { types: VisibleTypes::These(types.clone().into()), within };
             restrictions.of(&[part], &NoCodes).0.unwrap()
         };
         let numbers: Vec<u64> = (0..1000).map(|at| asked(at).number).collect();

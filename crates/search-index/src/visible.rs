@@ -37,12 +37,23 @@ impl VisiblePart {
 }
 
 /// Of which types resources are shown.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum VisibleTypes {
     /// Of every one.
     All,
-    /// Of these, if all clauses hold. They are judged by all data, visible or not.
-    These(Vec<(ResourceType, Vec<Clause>)>),
+    /// Of these, if all clauses hold. They are judged by all data, visible or not. Copies share
+    /// them, and two that do are known to be the same without a look.
+    These(Arc<[(ResourceType, Vec<Clause>)]>),
+}
+
+impl PartialEq for VisibleTypes {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, Self::All) => true,
+            (Self::These(own), Self::These(others)) => Arc::ptr_eq(own, others) || own == others,
+            (Self::All, Self::These(_)) | (Self::These(_), Self::All) => false,
+        }
+    }
 }
 
 /// In which compartments resources are shown.
@@ -82,7 +93,16 @@ impl Owners {
     /// Whether it is one of them.
     #[must_use]
     pub fn contains(&self, owner: &(ResourceType, ResourceId)) -> bool {
-        self.all.binary_search(owner).is_ok()
+        let (of, id) = owner;
+        let ([(first, _), ..], [.., (last, _)]) = (&*self.all, &*self.all) else { return false };
+        // Most are of one type, and most that are asked for of another one.
+        if of < first || of > last {
+            return false;
+        }
+        match first == last {
+            true => self.all.binary_search_by(|(_, it)| it.cmp(id)).is_ok(),
+            false => self.all.binary_search(owner).is_ok(),
+        }
     }
 
     /// Each of them.
@@ -139,5 +159,28 @@ mod tests {
         assert_ne!(one, owners(&["12"]));
         let both: std::collections::HashSet<Owners> = [one.clone(), owners(&["1", "2"])].into();
         assert_eq!((both.len(), one.len()), (1, 2));
+    }
+
+    fn owner(of: &str, id: &str) -> (ResourceType, ResourceId) {
+        (of.parse().unwrap(), id.parse().unwrap())
+    }
+
+    #[test]
+    fn an_owner_is_found_among_those_of_its_type_and_of_several() {
+        let patients = owners(&["1", "3", "5"]);
+        for (of, id, expected) in [
+            ("Patient", "1", true),
+            ("Patient", "3", true),
+            ("Patient", "5", true),
+            ("Patient", "2", false),
+            ("Group", "1", false),
+            ("Practitioner", "1", false),
+        ] {
+            assert_eq!(patients.contains(&owner(of, id)), expected, "{of}/{id}");
+        }
+        let both = Owners::from([owner("Group", "1"), owner("Patient", "2")]);
+        assert!(both.contains(&owner("Group", "1")) && both.contains(&owner("Patient", "2")));
+        assert!(!both.contains(&owner("Group", "2")) && !both.contains(&owner("Location", "2")));
+        assert!(!Owners::from([]).contains(&owner("Group", "1")));
     }
 }

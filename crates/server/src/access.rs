@@ -7,6 +7,7 @@ mod binary;
 mod filter;
 mod groups;
 mod members;
+mod shown;
 mod write;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use contract::{Clause, Decision, Instance, Interaction, Reason, Within};
 use database::{Author, Owners, Seen, SeenWithin, T, Visibility};
 use fhir_core::{ResourceId, ResourceType};
+use fhir_search::TypeQuery;
 
 use crate::call::Call;
 use crate::error::ServerError;
@@ -22,6 +24,7 @@ use crate::validation::Definitions;
 
 pub(crate) use binary::by_context;
 pub(crate) use groups::Groups;
+pub(crate) use shown::Shown;
 pub(crate) use write::{
     author, check_body, check_references, check_replaced, check_resource, maker, reads,
 };
@@ -140,6 +143,31 @@ pub(crate) async fn visibility(
     }
 }
 
+/// What is shown when these types are searched, as `make` says of each type; what the same rules
+/// showed lately of the same patients' data is taken again.
+///
+/// # Errors
+/// As `make` and [`reach`], and whatever rules depend on that cannot be read.
+pub(crate) async fn when_searched(
+    call: &Call<'_>,
+    searched: &[TypeQuery],
+    at: Option<T>,
+    reaches: impl FnOnce() -> Result<Vec<(ResourceType, Reach)>, ServerError>,
+) -> Result<Visibility, ServerError> {
+    let mut seer = Seer::of(call, at);
+    if at.is_some() || !shown::may_be_kept(call.grant) {
+        return seer.visibility(reaches()?).await;
+    }
+    if let Some(known) = call.server.shown.get(call.grant, searched)
+        && seer.are_still(known.patients()).await?
+    {
+        return Ok(known.visibility().clone());
+    }
+    let visibility = seer.visibility(reaches()?).await?;
+    call.server.shown.keep((call.grant, searched), seer.patients, visibility.clone());
+    Ok(visibility)
+}
+
 /// Turns rules into what the database judges by.
 pub(crate) struct Seer<'c, 'a> {
     call: &'c Call<'a>,
@@ -216,6 +244,16 @@ impl<'c, 'a> Seer<'c, 'a> {
             parts.push(Seen { within, filter });
         }
         Ok(parts)
+    }
+
+    /// Whether parts of the data are of the same patients as they were.
+    async fn are_still(&mut self, known: &[(Within, Owners)]) -> Result<bool, ServerError> {
+        for (within, patients) in known {
+            if self.patients(within).await? != *patients {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The patients whose data a part of the data is.

@@ -72,6 +72,7 @@ pub(crate) struct Server {
     pub(crate) audit_readers: audit::Readers,
     pub(crate) handed_over: audit::HandedOver,
     pub(crate) groups: access::Groups,
+    pub(crate) shown: access::Shown,
     pub(crate) limits: Limits,
     pub(crate) not_deletable: BTreeSet<ResourceType>,
     pub(crate) holding: Arc<holding::Holding>,

@@ -144,6 +144,7 @@ pub async fn run(
         handed_over: audit::HandedOver::since(clock.now()),
         not_deletable: config.not_deletable,
         groups: Default::default(),
+        shown: Default::default(),
         limits: config.limits,
         denials: config.denials,
         revocations: Arc::default(),

@@ -48,6 +48,13 @@ async fn a_port_in_use_is_said_before_any_data_is_made() {
 }
 
 #[tokio::test]
+async fn memory_is_taken_in_small_pages() {
+    let site = Site::start(Deployment::OneProcess).await;
+    // A system that knows no huge pages gives none.
+    assert_ne!(site.front().may_have_huge_pages(), Some(true));
+}
+
+#[tokio::test]
 async fn a_second_process_is_told_who_has_the_directory() {
     let anywhere = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let one = Site::start(Deployment::OneProcess).await;

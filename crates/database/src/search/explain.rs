@@ -121,7 +121,7 @@ impl Snapshot {
             cancelled: self.abandoned.flag(),
         };
         let plan = aside(|| {
-            let search = indexing.index.search(self.at(), &visible, context)?;
+            let search = indexing.index.search(self.at(), visible, context)?;
             search.plan(query, asked.most, asked.most_included)
         });
         match plan {

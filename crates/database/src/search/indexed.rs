@@ -122,14 +122,14 @@ impl Snapshot {
         };
         let visible = self.visibility.as_visible();
         // What is kept of what may be seen costs nothing, and is not to tell that it is kept.
-        if asked.budget == 0 && visible != Visible::Everything {
+        if asked.budget == 0 && *visible != Visible::Everything {
             return Err(too_costly(query, None, asked));
         }
         let budget = asked.budget.saturating_mul(KEYS_FOR_A_VERSION);
         let look = || {
             let cancelled = self.abandoned.flag();
             let context = Context { codes: asked.codes, base: asked.base, budget, cancelled };
-            let search = indexing.index.search(self.at(), &visible, context)?;
+            let search = indexing.index.search(self.at(), visible, context)?;
             // A plan counts all keys, and is not to refuse for what its caller may not see.
             let plan = match visible {
                 Visible::Everything => Some(search.plan(query, asked.most, asked.most_included)?),
@@ -188,7 +188,7 @@ impl Snapshot {
         let visible = self.visibility.as_visible();
         let cancelled = self.abandoned.flag();
         let context = Context { codes: &NoCodes, base: &by.base, budget, cancelled };
-        let search = aside(|| indexing.index.search(self.head(), &visible, context));
+        let search = aside(|| indexing.index.search(self.head(), visible, context));
         match search {
             Ok(search) => Ok(Some(IndexNow(search))),
             Err(error) => unless_unreadable(error),
@@ -202,9 +202,10 @@ impl Snapshot {
     ) -> Result<(Vec<VersionEntry>, Vec<Option<usize>>), SearchError> {
         let (mut entries, mut places) = (Vec::with_capacity(hits.len()), Vec::new());
         for Hit { resource_type, id, version, t, contained } in hits {
-            if let Some(entry) = self.entry((resource_type.clone(), id), t, version).await? {
+            let name = (resource_type.clone(), id);
+            if let Some((entry, named)) = self.entry(name, t, version).await? {
                 // The last look: what is not seen was no match to the index.
-                if !self.sees_found(&entry).await? {
+                if !self.sees_found(&entry, named).await? {
                     note_hidden_late(&resource_type);
                     continue;
                 }

@@ -54,18 +54,22 @@ impl<'s> Search<'s> {
         });
         let of_others = of_others.collect::<Result<Vec<_>, _>>()?;
         let others = (!of_others.is_empty()).then_some(Node::Any(of_others));
-        let own = restriction.map(|it| (it, self.own_node(&resolver, it)));
-        let mut own = own.map(|(it, node)| node.map(|node| (it, node))).transpose()?;
+        // There are very many types: it is made only where something is not kept.
+        let mut own_node = None;
         let each = self.parts.iter().map(|part| {
             let cancelled = self.meter.cancelled();
             let segment = part.as_segment();
-            let shown = match &mut own {
+            let shown = match restriction {
                 None => None,
-                Some((restriction, node)) => {
+                Some(restriction) => {
                     let kept = segment.and_then(|_| part.kept.get(restriction));
                     Some(match kept {
                         Some(kept) => kept,
                         None => {
+                            let node = match &own_node {
+                                Some(node) => node,
+                                None => own_node.insert(self.own_node(&resolver, restriction)?),
+                            };
                             let set = part.read_until(cancelled, |it| self.all_that(it, node))?;
                             let shown = Arc::new(Shown::new(set));
                             // What could not be read, or nobody waits for, says nothing.
@@ -151,7 +155,7 @@ impl<'s> Search<'s> {
         }
         if let VisibleTypes::These(types) = &part.types {
             let mut any = Vec::new();
-            for (of, clauses) in types {
+            for (of, clauses) in &**types {
                 let key = of.as_str().as_bytes().to_vec();
                 let mut all = vec![Node::Key { facet: Facet::TYPE, key }];
                 for clause in clauses {

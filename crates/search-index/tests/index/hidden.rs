@@ -124,8 +124,9 @@ fn site(seen: &[Write], hidden: &[Write], settles: u8) -> (Site, T) {
 fn finals() -> Visible {
     let clauses = query("Observation?status=http://hl7.org/fhir/observation-status|final");
     let observation = ResourceType::new("Observation").unwrap();
-    let types =
-        VisibleTypes::These(vec![(observation, clauses.types.into_iter().next().unwrap().clauses)]);
+    let types = VisibleTypes::These(
+        [(observation, clauses.types.into_iter().next().unwrap().clauses)].into(),
+    );
     Visible::Any(vec![VisiblePart { types, within: VisibleWithin::Anywhere }])
 }
 

@@ -136,8 +136,8 @@ fn of_what_may_not_be_seen_nothing_is_counted() {
             at % 20
         ));
     }
-    let patients = [(ResourceType::new("Patient").unwrap(), Vec::new())].into();
-    let types = VisibleTypes::These(patients);
+    let patients = [(ResourceType::new("Patient").unwrap(), Vec::new())];
+    let types = VisibleTypes::These(patients.into());
     let visible = Visible::Any(vec![VisiblePart { types, within: VisibleWithin::Anywhere }]);
     for url in [
         "Patient?_has:Observation:subject:code=s|c3",

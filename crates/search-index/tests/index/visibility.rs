@@ -11,9 +11,9 @@ fn of(name: &str) -> ResourceType {
 }
 
 pub(crate) fn of_types(types: &[&str]) -> Visible {
-    let types = types.iter().map(|name| (of(name), Vec::new())).collect();
+    let types: Vec<_> = types.iter().map(|name| (of(name), Vec::new())).collect();
     Visible::Any(vec![VisiblePart {
-        types: VisibleTypes::These(types),
+        types: VisibleTypes::These(types.into()),
         within: VisibleWithin::Anywhere,
     }])
 }
@@ -30,7 +30,7 @@ pub(crate) fn of_patients(ids: &[&str]) -> Visible {
 fn filtered(url: &str) -> Visible {
     let clauses = query(url).types.remove(0).clauses;
     Visible::Any(vec![VisiblePart {
-        types: VisibleTypes::These(vec![(of("Observation"), clauses), (of("Patient"), vec![])]),
+        types: VisibleTypes::These([(of("Observation"), clauses), (of("Patient"), vec![])].into()),
         within: VisibleWithin::Anywhere,
     }])
 }

@@ -6,25 +6,32 @@
 //! patient in another role, and never less.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use fhir_core::ResourceId;
+use memchr::memmem::{Finder, find};
 
 const PATIENT: &str = "Patient/";
 
+/// Looks for it many bytes at a time.
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PATIENT));
+
 /// Tells the ids of the patients that a resource's JSON refers to.
 pub(super) fn each_patient(json: &[u8], base: &str, tell: &mut impl FnMut(&str)) {
-    // What is stored is UTF-8.
-    let Ok(text) = std::str::from_utf8(json) else { return };
-    let text = without_escapes(text);
+    let text = without_escapes(json);
     let mut rest = &*text;
-    while let Some(at) = rest.find(PATIENT) {
+    while let Some(at) = FINDER.find(rest) {
         let (before, after) = (&rest[..at], &rest[at + PATIENT.len()..]);
-        let before =
-            before.strip_suffix('/').and_then(|it| it.strip_suffix(base)).unwrap_or(before);
-        let end = after.bytes().position(|byte| !is_of_id(byte)).unwrap_or(after.len());
-        let begins = before.ends_with('"') && !before.ends_with("\\\"");
-        let id = &after[..end];
-        if begins && ResourceId::is_valid(id) {
+        let before = before
+            .strip_suffix(b"/")
+            .and_then(|it| it.strip_suffix(base.as_bytes()))
+            .unwrap_or(before);
+        let end = after.iter().position(|byte| !is_of_id(*byte)).unwrap_or(after.len());
+        let begins = before.ends_with(b"\"") && !before.ends_with(b"\\\"");
+        if begins
+            && let Ok(id) = std::str::from_utf8(&after[..end])
+            && ResourceId::is_valid(id)
+        {
             tell(id);
         }
         rest = &after[end..];
@@ -37,34 +44,38 @@ fn is_of_id(byte: u8) -> bool {
 
 /// The text with escapes of plain characters resolved, where it has any: JSON may write `/` as
 /// `\/`, and any letter by its number.
-fn without_escapes(text: &str) -> Cow<'_, str> {
-    if !text.contains("\\/") && !text.contains("\\u00") {
+fn without_escapes(text: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(b'\\', text) else { return Cow::Borrowed(text) };
+    let escaped = &text[first..];
+    if find(escaped, b"\\/").is_none() && find(escaped, b"\\u00").is_none() {
         return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(text.len());
+    let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
         let escaped = &rest[at + 1..];
-        let number = escaped.strip_prefix("u00").and_then(|hex| hex.get(..2));
-        let plain = number.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        let plain = plain.filter(|byte| byte.is_ascii_alphanumeric() || b"/-.:".contains(byte));
-        rest = match plain {
-            Some(byte) => {
-                out.push(char::from(byte));
+        rest = match (numbered(escaped), escaped.split_first()) {
+            (Some(byte), _) => {
+                out.push(byte);
                 &escaped[5..]
             }
-            None if escaped.starts_with('/') => escaped,
-            None => {
-                let end = escaped.chars().next().map_or(0, char::len_utf8);
-                out.push('\\');
-                out.push_str(&escaped[..end]);
-                &escaped[end..]
+            (None, Some((b'/', _)) | None) => escaped,
+            (None, Some((first, after))) => {
+                out.extend_from_slice(&[b'\\', *first]);
+                after
             }
         };
     }
-    out.push_str(rest);
+    out.extend_from_slice(rest);
     Cow::Owned(out)
+}
+
+/// The plain character whose number stands here.
+fn numbered(escaped: &[u8]) -> Option<u8> {
+    let hex = escaped.strip_prefix(b"u00")?.get(..2)?;
+    let byte = u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?;
+    (byte.is_ascii_alphanumeric() || b"/-.:".contains(&byte)).then_some(byte)
 }
 
 #[cfg(test)]

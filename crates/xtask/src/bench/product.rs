@@ -101,6 +101,7 @@ pub(crate) fn open(directory: &Path) -> Result<Database, Failure> {
 /// how many milliseconds it was opened, and in how many more indexed. Keys and orders of the
 /// index may take `index_memory` bytes, where that is said.
 pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Result<(), Failure> {
+    hearthgate::memory::take_small_pages();
     let clock = Arc::new(SystemClock::start());
     let begun = clock.monotonic();
     let default = Options::default();
@@ -158,6 +159,7 @@ pub(crate) async fn server(directory: &Path, index_memory: Option<usize>) -> Res
 
 /// Runs the gateway until this process shall end; tells its address and a key.
 pub(crate) async fn gateway(directory: &Path) -> Result<(), Failure> {
+    hearthgate::memory::take_small_pages();
     let clock = Arc::new(SystemClock::start());
     let ids = Arc::new(SystemIds::open()?);
     let path = directory.join("registry");

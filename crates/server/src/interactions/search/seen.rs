@@ -21,7 +21,10 @@ pub(crate) async fn visibility(
     at: Option<T>,
 ) -> Result<Visibility, ServerError> {
     let matched_by = |of: &ResourceType| Interaction::SearchType(of.clone());
-    visibility_of_matches(call, searched, matched_by, at).await
+    if sees_everything(call, searched, matched_by) {
+        return Ok(Visibility::everything());
+    }
+    access::when_searched(call, searched, at, || reaches(call, searched, matched_by)).await
 }
 
 /// The same where what may match is what these interactions may touch.
@@ -31,6 +34,17 @@ pub(crate) async fn visibility_of_matches(
     matched_by: impl Fn(&ResourceType) -> Interaction,
     at: Option<T>,
 ) -> Result<Visibility, ServerError> {
+    if sees_everything(call, searched, &matched_by) {
+        return Ok(Visibility::everything());
+    }
+    Seer::of(call, at).visibility(reaches(call, searched, matched_by)?).await
+}
+
+fn sees_everything(
+    call: &Call<'_>,
+    searched: &[TypeQuery],
+    matched_by: impl Fn(&ResourceType) -> Interaction,
+) -> bool {
     let is_whole = |of: &TypeQuery| {
         let matched = reach(call, &matched_by(&of.resource_type), &of.resource_type);
         matches!(matched, Ok(Reach::Whole))
@@ -41,9 +55,15 @@ pub(crate) async fn visibility_of_matches(
             && rule.actions.contains(&Action::Search)
             && rule.actions.contains(&Action::Read)
     });
-    if everything && searched.iter().all(is_whole) {
-        return Ok(Visibility::everything());
-    }
+    everything && searched.iter().all(is_whole)
+}
+
+/// What of each type is reached.
+fn reaches(
+    call: &Call<'_>,
+    searched: &[TypeQuery],
+    matched_by: impl Fn(&ResourceType) -> Interaction,
+) -> Result<Vec<(ResourceType, Reach)>, ServerError> {
     let mut types = Vec::new();
     for TypeQuery { resource_type: of, .. } in searched {
         types.push((of.clone(), reach(call, &matched_by(of), of)?));
@@ -68,7 +88,7 @@ pub(crate) async fn visibility_of_matches(
         };
         types.extend(reach.map(|reach| (of, reach)));
     }
-    Seer::of(call, at).visibility(types).await
+    Ok(types)
 }
 
 /// Whether the caller may search and read resources of a type on the way to others.
