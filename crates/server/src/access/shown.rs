@@ -99,3 +99,91 @@ impl Shown {
         known.push_back(Arc::new(shown));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::{GrantFields, Interaction};
+    use fhir_core::Instant;
+
+    use super::*;
+
+    fn grant(tenant: &str, user: &str, rules: serde_json::Value) -> Grant {
+        let none = GrantFields::of_request(
+            tenant.parse().unwrap(),
+            &Interaction::Capabilities,
+            "A".repeat(43).parse().unwrap(),
+            "A".repeat(22).parse().unwrap(),
+            Instant::from_micros(1),
+        );
+        Grant::new(GrantFields {
+            client: Some("app".to_owned()),
+            fhir_user: Some(user.parse().unwrap()),
+            rules: serde_json::from_value(rules).unwrap(),
+            ..none
+        })
+        .unwrap()
+    }
+
+    fn within(within: &str, actions: &[&str]) -> serde_json::Value {
+        serde_json::json!([{ "types": ["*"], "actions": actions, "within": within }])
+    }
+
+    fn searched(of: &str) -> Vec<TypeQuery> {
+        vec![TypeQuery {
+            resource_type: of.parse().unwrap(),
+            clauses: Vec::new(),
+            membership: None,
+        }]
+    }
+
+    fn keep(shown: &Shown, grant: &Grant, of: &str) {
+        shown.keep((grant, &searched(of)), Vec::new(), Visibility::everything());
+    }
+
+    #[test]
+    fn what_is_kept_is_for_the_same_rules_of_the_same_caller_and_the_same_search() {
+        // LEAK-01
+        let group = || within("group(Group/g)", &["read", "search"]);
+        let (shown, asked) = (Shown::default(), grant("a", "Practitioner/p", group()));
+        keep(&shown, &asked, "Observation");
+        assert!(shown.get(&asked, &searched("Observation")).is_some());
+        assert!(shown.get(&asked, &searched("Patient")).is_none());
+        for other in [
+            grant("b", "Practitioner/p", group()),
+            grant("a", "Practitioner/q", group()),
+            grant("a", "Practitioner/p", within("group(Group/h)", &["read", "search"])),
+            grant("a", "Practitioner/p", within("group(Group/g)", &["search"])),
+        ] {
+            assert!(shown.get(&other, &searched("Observation")).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound() {
+        let shown = Shown::default();
+        let of = |number: usize| {
+            grant("a", "Practitioner/p", within(&format!("group(Group/{number})"), &["search"]))
+        };
+        (0..2 * MOST).for_each(|number| keep(&shown, &of(number), "Patient"));
+        (0..2).for_each(|_| keep(&shown, &of(2 * MOST - 1), "Patient"));
+        assert_eq!(shown.known().len(), MOST);
+        let is_kept = |number: &usize| shown.get(&of(*number), &searched("Patient")).is_some();
+        assert_eq!((0..2 * MOST).filter(is_kept).count(), MOST);
+        assert!(is_kept(&(2 * MOST - 1)) && !is_kept(&0));
+    }
+
+    #[test]
+    fn what_follows_from_who_made_it_or_what_it_says_is_not_kept() {
+        let check = |rule: serde_json::Value, expected: bool| {
+            let mut rules = within("group(Group/g)", &["search"]);
+            rules[0].as_object_mut().unwrap().extend(rule.as_object().unwrap().clone());
+            assert_eq!(may_be_kept(&grant("a", "Practitioner/p", rules)), expected, "{rule}");
+        };
+        check(serde_json::json!({}), true);
+        check(serde_json::json!({ "within": "careTeamOf(user)" }), true);
+        check(serde_json::json!({ "within": "own" }), false);
+        check(serde_json::json!({ "within": "compartment(Encounter/e)" }), false);
+        check(serde_json::json!({ "filter": "status=final" }), false);
+        check(serde_json::json!({ "withoutLabels": ["s|R"] }), false);
+    }
+}
