@@ -195,7 +195,8 @@ impl Dictionary {
                 let at = u32::try_from(self.many.len()).unwrap_or(u32::MAX);
                 // Not brought into runs: they are smaller, and several times slower to combine.
                 let many = RoaringBitmap::from_sorted_iter(docs.iter().copied());
-                self.many.push(many.unwrap_or_default());
+                // A copy has no room for more.
+                self.many.push(many.unwrap_or_default().clone());
                 Slot { at, count: 0 }
             }
         };
@@ -204,11 +205,19 @@ impl Dictionary {
 
     /// Gives back what was set aside for growing.
     pub(crate) fn shrink(&mut self) {
-        self.ends.shrink_to_fit();
-        self.bytes.shrink_to_fit();
-        self.slots.shrink_to_fit();
-        self.few.shrink_to_fit();
+        shrink(&mut self.ends);
+        shrink(&mut self.bytes);
+        shrink(&mut self.slots);
+        shrink(&mut self.few);
         self.many.shrink_to_fit();
+    }
+}
+
+/// Gives back what a list that stays set aside for growing. `shrink_to_fit` alone does not:
+/// allocators leave a list where it is as long as it takes half of its room.
+pub(crate) fn shrink<T: Copy>(list: &mut Vec<T>) {
+    if list.capacity() - list.len() > list.len() / 16 {
+        *list = list.as_slice().to_vec();
     }
 }
 

@@ -6,6 +6,7 @@ use fhir_core::{Instant, VersionId};
 use roaring::RoaringBitmap;
 use store::T;
 
+use crate::dictionary::shrink;
 use crate::places::first_from;
 
 /// A resource within one index: given at first sight, also to what is only referred to.
@@ -62,7 +63,8 @@ const UNSORTED: usize = 64;
 
 impl From<Vec<Document>> for Documents {
     /// All documents of a part, in the order of the log; sorted once, however many they are.
-    fn from(all: Vec<Document>) -> Self {
+    fn from(mut all: Vec<Document>) -> Self {
+        shrink(&mut all);
         let ordinals = all.iter().map(|document| document.ordinal);
         let mut by_ordinal: Vec<(Ordinal, u32)> = ordinals.zip(0..).collect();
         by_ordinal.sort_unstable();
