@@ -477,6 +477,9 @@ impl Registry {
         let mut writer = self.writer.lock();
         for _ in 0..MOST_TRIES {
             let head = writer.head();
+            if by.follows().is_some_and(|sequence| sequence != head.sequence) {
+                return Err(ChangeError::Overtaken);
+            }
             let instant = head.next_instant(self.clock.now());
             let state = self.state.load();
             let next = judge(&state).and_then(|()| state.after(change, head.sequence + 1, instant));

@@ -10,6 +10,7 @@ use super::call::Call;
 use super::form::{Form, Shape, needed, optional};
 use super::listed;
 use super::operators::{TIME, without_absent};
+use super::precondition::Resource;
 use super::problem::Problem;
 use crate::roles::{Role, RoleProblem};
 
@@ -115,6 +116,8 @@ static LIMIT: Shape = Shape {
 };
 
 const COUNT: Form = Form::Number { least: 0, most: u64::MAX };
+
+pub(super) static SHOWN: Resource = Resource { word: "client", shape: &CLIENT, show: show };
 
 pub(super) fn list(call: &Call<'_>) -> Result<Value, Problem> {
     let clients = call.api.registry.clients();

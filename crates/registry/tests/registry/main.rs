@@ -20,8 +20,8 @@ use contract::{Action, Clock, Ids, Instant, ResourceId, Rule, Types, Within};
 use in_postgres::Database;
 use registry::{
     Actor, Beside, CannotFollow, ChangeError, ClientId, InvalidClient, KeyId, NewClient, OpenError,
-    Opened, RateLimit, Registry, Renewed, RoleName, Subject, TokenFacts, TokenIdentity, ViewReport,
-    WhichTokens, token_authorization,
+    Opened, RateLimit, Registry, Renewed, RoleName, Subject, TRAIL, TokenFacts, TokenIdentity,
+    ViewReport, WhichTokens, token_authorization,
 };
 
 struct Ticking(AtomicI64);
@@ -256,7 +256,7 @@ fn a_registry_left_without_a_close_opens_with_everything_acknowledged() {
     // What a killed process leaves: the files as they are at this moment.
     let copy = Place::new();
     fs::create_dir_all(copy.path().join("view")).unwrap();
-    for name in ["format", "changes.log"] {
+    for name in ["format", "changes.log", TRAIL, "trail.head"] {
         fs::copy(place.path().join(name), copy.path().join(name)).unwrap();
     }
     for file in files_below(&place.path().join("view")) {
