@@ -10,7 +10,7 @@ use super::chain::Files;
 use super::head::Head;
 use super::line::{Doing, How, Outcome};
 use super::writer::Said;
-use super::{Before, TRAIL, Trail, TrailError};
+use super::{Before, TRAIL, Trail, TrailError, verify_trail};
 use crate::change::Actor;
 use crate::error::OpenError;
 use crate::files;
@@ -40,7 +40,10 @@ pub fn begin_trail_anew(
     clock: Arc<dyn Clock>,
 ) -> Result<BegunAnew, TrailError> {
     // What cannot be read is set aside all the same.
-    let known = Head::read(dir).ok().flatten();
+    let known = match verify_trail(dir, drop) {
+        Ok(report) => Some((report.lines, report.last)),
+        Err(_) => Head::read(dir).ok().flatten().map(|head| (head.lines, head.last)),
+    };
     let found = Files::find(dir)?;
     let path = dir.join(TRAIL);
     let mut there: Vec<PathBuf> = found.closed.into_values().collect();
@@ -59,7 +62,7 @@ pub fn begin_trail_anew(
         aside = Some(target);
     }
     let before = match &known {
-        Some(head) => format!("one of {} lines, whose last hash was {}", head.lines, head.last),
+        Some((lines, last)) => format!("one of {lines} lines, whose last hash was {last}"),
         None => "nothing is known of one before".to_owned(),
     };
     let doing = Doing {
@@ -71,7 +74,7 @@ pub fn begin_trail_anew(
     };
     let trail = Trail::open(dir, Before::Nothing, clock)?;
     trail.write(&mut trail.state.lock(), &doing, Said::plain(Outcome::Done))?;
-    Ok(BegunAnew { lines: known.map(|head| head.lines), aside })
+    Ok(BegunAnew { lines: known.map(|(lines, _)| lines), aside })
 }
 
 /// Begins an empty trail in `dir`, in which there is none, for a registry whose changes came from

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use registry::{
-    Condition, PostgresError, PostgresOptions, Standing, Transport, move_into_postgres,
+    Condition, PostgresError, PostgresOptions, PutClient, Standing, Transport, move_into_postgres,
 };
 
 use super::*;
@@ -377,6 +377,49 @@ fn a_change_whose_answer_was_lost_is_asked_for_and_made_once() {
         let rows = place.shared().sql("SELECT count(*) FROM hearthgate_registry.changes");
         assert_eq!(rows, number.to_string(), "{fate:?}");
     }
+}
+
+// GW-064
+#[test]
+fn pages_of_long_changes_end_at_a_number_of_bytes_and_leave_none_out() {
+    const COUNT: u64 = 24;
+    let Some(place) = place() else { return };
+    let one = place.gateway().registry;
+    let put = |number: u64| {
+        let client = |client| NewClient {
+            name: "x".repeat(200),
+            budget: Some(number),
+            ..reader(&format!("client-{client}"))
+        };
+        let client = |number| PutClient { client: client(number), disabled: false };
+        one.put_clients((0..1500).map(client).collect(), vec![], &actor()).unwrap();
+    };
+    (1..=COUNT).for_each(put);
+    let total = "SELECT sum(octet_length(change)) FROM hearthgate_registry.changes";
+    let total: u64 = place.shared().sql(total).parse().unwrap();
+    let longest = total / COUNT + 1000;
+    assert!((400 << 10..1 << 20).contains(&longest), "{longest}");
+    let most = (4 << 20) + 2 * longest;
+    assert!(total > 2 * most, "{total}");
+    // One that comes later reads all, page by page.
+    let proxy = Proxy::before(place.shared().cluster.port);
+    let other_place = place.other(7);
+    let other = opened_through(&other_place, &proxy);
+    let known = || other.client(&client_id("client-7")).unwrap().budget;
+    assert_eq!(known(), Some(COUNT));
+    assert!(proxy.answered() > total, "{}", proxy.answered());
+    // Whoever asks for one gets a page, which is far from all.
+    let before = proxy.answered();
+    assert_eq!(other.changes(None, 3, 1).unwrap()[0].sequence, 4);
+    let page = proxy.answered() - before;
+    assert!(page > longest && page < most, "{page} bytes of {total}, at most {most}");
+    let all = other.changes(None, 0, usize::MAX).unwrap();
+    assert!(all.iter().map(|change| change.sequence).eq(1..=COUNT), "{}", all.len());
+    // And it follows over several pages.
+    proxy.set(Fate::LoseAll);
+    (COUNT + 1..=2 * COUNT).for_each(put);
+    proxy.set(Fate::Pass);
+    wait_until("all are known", 4 * PROMISED, || known() == Some(2 * COUNT));
 }
 
 // GW-064

@@ -270,6 +270,44 @@ fn a_registry_left_without_a_close_opens_with_everything_acknowledged() {
     assert_eq!(reopened.registry.changes(None, 0, 10).unwrap().len(), 1);
 }
 
+// GW-063
+#[test]
+fn who_looked_before_somebody_changed_something_changes_nothing() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let (lab, seen) = (client_id("lab"), registry.sequence());
+    let looked = || actor().only_after(seen);
+    registry.create_client(reader("ward"), &actor()).unwrap();
+    let refused = registry.disable_client(&lab, &looked()).unwrap_err();
+    assert!(matches!(refused, ChangeError::Overtaken), "{refused:?}");
+    assert!(registry.client(&lab).unwrap().disabled.is_none());
+    let looked = actor().only_after(registry.sequence());
+    registry.disable_client(&lab, &looked).unwrap();
+    assert!(matches!(registry.enable_client(&lab, &looked), Err(ChangeError::Overtaken)));
+}
+
+// GW-063
+#[test]
+fn a_registry_with_changes_is_not_opened_without_its_trail() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.registry.owner(&actor()).unwrap().unwrap();
+    drop(opened);
+    for name in [TRAIL, "trail.head"] {
+        fs::remove_file(place.path().join(name)).unwrap();
+    }
+    let error = place.try_open(Beside::NoTenant).unwrap_err();
+    assert!(matches!(error, OpenError::TrailMissing { .. }), "{error}");
+    assert!(!place.path().join(TRAIL).exists());
+    // One that came out of a backup begins with one.
+    let changes = registry::whole_changes(&place.path()).unwrap();
+    let restored = Place::new();
+    registry::write_whole_changes(&restored.path(), &changes).unwrap();
+    assert_eq!(restored.open().registry.trail().lines(0, 10).unwrap(), []);
+}
+
 #[test]
 fn damage_is_an_error_that_names_file_offset_and_mend() {
     let place = Place::new();
