@@ -92,6 +92,21 @@ pub enum OpenError {
         /// The contradiction.
         source: CannotFollow,
     },
+    /// A line of the trail is not what was written, or is not there.
+    #[error(
+        "the trail of changes is damaged: {} at byte {offset}, after line {after}: {what}; put back what was there, or where it is lost begin another, which says so, with `hearthgate changes begin-anew`",
+        path.display()
+    )]
+    TrailDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the line begins.
+        offset: u64,
+        /// The number of the last line before it.
+        after: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
     /// Changes were made, and what was asked for is not there.
     #[error(
         "the trail of changes at {} is missing, although there was one; put it back, or where it is lost begin another, which says so, with `hearthgate changes begin-anew`",

@@ -128,6 +128,12 @@ impl Trail {
         if Files::find(dir)?.is_empty() && (was_there || before == Before::Changes) {
             return Err(OpenError::TrailMissing { path });
         }
+        if noted.is_none() && before == Before::Changes {
+            tracing::warn!(
+                path = %Head::path(dir).display(),
+                "what was noted of the trail of changes is missing: lines cut off its end are not missed"
+            );
+        }
         let writer = Writer::open(dir, noted, longest)?;
         let state = State { writer, refusals: Refusals::default() };
         Ok(Self { path, clock, state: Mutex::new(state) })

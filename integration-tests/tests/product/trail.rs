@@ -44,10 +44,12 @@ async fn a_trail_that_was_changed_cut_or_removed_is_missed_and_begun_anew_on_rec
             Some(harmed) => std::fs::write(&path, harmed).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        for verb in ["verify", "list"] {
-            let said = failure(&changes(site, &[verb]), 1);
-            assert!(said.contains(says), "{verb}: {said}");
-        }
+        let said = failure(&changes(site, &["verify"]), 1);
+        assert!(said.contains(says) && said.contains("begin-anew"), "{said}");
+        // What stands before it is printed.
+        let listed = changes(site, &["list"]);
+        assert_eq!(listed.status.code(), Some(1), "{listed:?}");
+        assert!(text(&listed.stderr).contains(says), "{listed:?}");
         let data = site.data().to_str().unwrap();
         let created = run(site.folder(), &["operators", "list", "--data", data]);
         let said = failure(&created, 1);

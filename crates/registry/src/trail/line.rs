@@ -109,7 +109,7 @@ pub(super) fn line_of(
 
 /// What is wrong with the line of this number, which begins there.
 pub(super) fn damaged(path: &Path, offset: u64, number: u64, what: &'static str) -> OpenError {
-    OpenError::Damaged { path: path.to_owned(), offset, after: number.saturating_sub(1), what }
+    OpenError::TrailDamaged { path: path.to_owned(), offset, after: number.saturating_sub(1), what }
 }
 
 /// What the next line names.

@@ -114,7 +114,7 @@ fn a_line_that_is_changed_taken_out_or_put_in_is_missed() {
         let found = verify_trail(dir.path(), |_| {});
         let is_missed = matches!(
             found,
-            Err(OpenError::Damaged { .. } | OpenError::TrailCut { found: 3, known: 4, .. })
+            Err(OpenError::TrailDamaged { .. } | OpenError::TrailCut { found: 3, known: 4, .. })
         );
         assert!(is_missed, "{found:?} {text}");
         assert!(try_open(dir.path()).is_err(), "{text}");
@@ -473,7 +473,7 @@ fn what_is_longer_than_any_line_is_damage_and_is_not_read() {
         std::fs::write(&path, [&bytes[..], long.as_bytes(), &[b'x'; 9]].concat()).unwrap();
         for error in [verify_trail(dir.path(), |_| {}).err(), try_open(dir.path()).err()] {
             let error = error.unwrap();
-            let is_there = matches!(error, OpenError::Damaged { offset, after: 4, .. } if offset == bytes.len() as u64);
+            let is_there = matches!(error, OpenError::TrailDamaged { offset, after: 4, .. } if offset == bytes.len() as u64);
             assert!(is_there, "{error}");
         }
     }
