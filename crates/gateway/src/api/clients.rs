@@ -117,7 +117,7 @@ static LIMIT: Shape = Shape {
 
 const COUNT: Form = Form::Number { least: 0, most: u64::MAX };
 
-pub(super) static SHOWN: Resource = Resource { word: "client", shape: &CLIENT, show: show };
+pub(super) static SHOWN: Resource = Resource { word: "client", shape: &CLIENT, show };
 
 pub(super) fn list(call: &Call<'_>) -> Result<Value, Problem> {
     let clients = call.api.registry.clients();

@@ -112,7 +112,7 @@ pub(super) static REVOCATIONS: Shape = Shape {
     fields: &[needed("items", Form::List(&Form::Shaped(&REVOKED)), "")],
 };
 
-pub(super) static SHOWN: Resource = Resource { word: "key", shape: &KEY, show: show };
+pub(super) static SHOWN: Resource = Resource { word: "key", shape: &KEY, show };
 
 pub(super) fn list(call: &Call<'_>) -> Result<Value, Problem> {
     Ok(listed(call.api.registry.keys().iter().map(shown).collect()))

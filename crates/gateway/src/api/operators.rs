@@ -86,7 +86,7 @@ pub(super) static MADE: Shape = Shape {
     ],
 };
 
-pub(super) static SHOWN: Resource = Resource { word: "operator", shape: &OPERATOR, show: show };
+pub(super) static SHOWN: Resource = Resource { word: "operator", shape: &OPERATOR, show };
 
 pub(super) fn own(call: &Call<'_>) -> Result<Value, Problem> {
     let Operator { name, role, .. } = call.operator;
