@@ -361,6 +361,9 @@ impl Command {
                 }
             }
             Verb::Changes(command) => {
+                // Whose account this is, is asked of a socket.
+                let runtime = runtime()?;
+                let _inside = runtime.enter();
                 let mut out = io::BufWriter::new(io::stdout().lock());
                 command.run(&mut out)?;
                 out.flush().map_err(CommandError::Print)?;

@@ -461,6 +461,18 @@ impl Registry {
         known().ok_or_else(|| CannotFollow::UnknownKey(key.clone()).into())
     }
 
+    /// Looks whether nothing was changed since `by` looked, where they say after what they did
+    /// ([`Actor::only_after`]): for who found that nothing is to be done.
+    ///
+    /// # Errors
+    /// [`ChangeError::Overtaken`] where something was.
+    pub fn check_unchanged(&self, by: &Actor) -> Result<(), ChangeError> {
+        match by.follows() {
+            Some(sequence) if sequence != self.sequence() => Err(ChangeError::Overtaken),
+            _ => Ok(()),
+        }
+    }
+
     /// Judges, writes, syncs, publishes: in this order, one change at a time.
     pub(crate) fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
         self.change_where(change, by, |_| Ok(()))

@@ -217,7 +217,9 @@ pub(super) fn set_plan(call: &Call<'_>) -> Result<Value, Problem> {
     let plan = call.text("plan").map(|plan| plan_named(call, plan)).transpose()?;
     let standing = client(call, &id)?;
     // Whoever asks for a plan that it has wants it to have it: it does.
-    if standing.plan != plan {
+    if standing.plan == plan {
+        call.api.registry.check_unchanged(&call.by)?;
+    } else {
         call.api.registry.set_plan(&id, plan, &call.by)?;
     }
     one(call, &id)

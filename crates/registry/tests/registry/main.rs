@@ -283,6 +283,8 @@ fn who_looked_before_somebody_changed_something_changes_nothing() {
     let refused = registry.disable_client(&lab, &looked()).unwrap_err();
     assert!(matches!(refused, ChangeError::Overtaken), "{refused:?}");
     assert!(registry.client(&lab).unwrap().disabled.is_none());
+    assert!(matches!(registry.check_unchanged(&looked()), Err(ChangeError::Overtaken)));
+    registry.check_unchanged(&actor()).unwrap();
     let looked = actor().only_after(registry.sequence());
     registry.disable_client(&lab, &looked).unwrap();
     assert!(matches!(registry.enable_client(&lab, &looked), Err(ChangeError::Overtaken)));
