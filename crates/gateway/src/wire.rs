@@ -3,7 +3,8 @@
 //!
 //! pingora's own stream type keeps its buffer sizes and its header timer to itself. This one
 //! joins an answer's head and body into one send, bounds the *whole* time a request's head may
-//! take (pingora restarts its timer at every byte), and gives the two answers that pingora writes
+//! take (pingora restarts its timer at every byte) and the time that its client may leave an answer
+//! untaken (pingora has none for a flush), and gives the two answers that pingora writes
 //! before any hook runs (a head it cannot parse) the same form as every other answer of ours.
 //! It knows nothing of requests beyond "in the head" and "past the head".
 
@@ -25,11 +26,12 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::connections::MalformedHeads;
 use crate::origin::Origin;
+use crate::pace::{Least, Taking};
 
 /// An answer of up to this size leaves in one send with its head; larger bodies go straight out.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -53,6 +55,20 @@ pub(crate) struct Wire {
     /// Bytes that were read before anybody asked for them.
     ahead: Vec<u8>,
     waits: Waits,
+    /// How fast answers must be taken, where it is seen to here.
+    least: Option<Least>,
+    /// How fast the answer of now is.
+    taking: Taking,
+    /// Since when the client takes nothing.
+    stalled: Option<Stalled>,
+}
+
+/// A client that takes nothing.
+#[derive(Debug)]
+struct Stalled {
+    since: Instant,
+    /// Ends when it has had its time.
+    over: Pin<Box<Sleep>>,
 }
 
 /// For what of the client the gateway waits.
@@ -64,6 +80,10 @@ struct Waits {
     to_write: AtomicBool,
     /// How often bytes were asked for that were not there.
     late: AtomicU64,
+    /// The next bytes are of another answer.
+    anew: AtomicBool,
+    /// Nothing need be taken any more.
+    unpaced: AtomicBool,
 }
 
 /// What carries the bytes.
@@ -123,7 +143,21 @@ impl Wire {
             answer: OwnAnswer::Ready,
             ahead: Vec::new(),
             waits: Waits::default(),
+            least: None,
+            taking: Taking::default(),
+            stalled: None,
         }
+    }
+
+    /// From now on each answer must be taken so fast. Not for HTTP/2, of which a connection carries
+    /// many.
+    pub(crate) fn must_be_taken(&mut self, least: Least) {
+        self.least = Some(least);
+    }
+
+    /// The connection speaks another protocol now: its messages may be left for a while.
+    pub(crate) fn is_upgraded(&self) {
+        self.waits.unpaced.store(true, Ordering::Relaxed);
     }
 
     /// Waits for the first bytes and keeps them for whoever reads next; false when none come.
@@ -161,6 +195,7 @@ impl Wire {
 
     /// A whole head was read: the head's deadline ends, writes are answers.
     pub(crate) fn head_is_read(&self) {
+        self.waits.anew.store(true, Ordering::Relaxed);
         self.enter(Phase::PastHead);
     }
 
@@ -171,6 +206,40 @@ impl Wire {
 
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Holds the client to what it must take: an error when it left what was to be sent for longer
+    /// than it may.
+    fn hold<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        sent: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        self.waits.to_write.store(sent.is_pending(), Ordering::Relaxed);
+        let Some(least) = self.least else { return sent };
+        if self.waits.anew.swap(false, Ordering::Relaxed) {
+            (self.taking, self.stalled) = (Taking::default(), None);
+        }
+        if let Poll::Ready(done) = &sent {
+            if let Some(stalled) = self.stalled.take() {
+                self.taking.waited(stalled.since.elapsed());
+            }
+            self.taking.took(done.as_ref().map_or(0, bytes));
+            return sent;
+        }
+        if self.waits.unpaced.load(Ordering::Relaxed) {
+            return sent;
+        }
+        let left = self.taking.left(least);
+        let stalled = self.stalled.get_or_insert_with(|| Stalled {
+            since: Instant::now(),
+            over: Box::pin(tokio::time::sleep(left)),
+        });
+        match stalled.over.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn is_in(&self, phase: Phase) -> bool {
@@ -292,11 +361,10 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         if self.is_in(Phase::PastHead) {
             let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-            self.waits.to_write.store(written.is_pending(), Ordering::Relaxed);
             if let Poll::Ready(Ok(length)) = &written {
                 self.activity.add(*length);
             }
-            return written;
+            return self.hold(context, written, |length| *length);
         }
         if self.answer == OwnAnswer::Given {
             return Poll::Ready(Ok(bytes.len()));
@@ -315,8 +383,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.waits.to_write.store(flushed.is_pending(), Ordering::Relaxed);
-        flushed
+        self.hold(context, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
