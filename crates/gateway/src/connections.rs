@@ -25,7 +25,6 @@ use crate::errors::Refusal;
 use crate::http2;
 use crate::metrics::{Metrics, RouteLabel};
 use crate::origin::{Origin, Protection};
-use crate::pace::Least;
 use crate::per_address::{Most, OfAddress, PerAddress};
 use crate::proxy::Gateway;
 use crate::proxy_protocol;
@@ -298,7 +297,6 @@ impl Door {
 
     /// One request after the other.
     async fn serve_http1(&self, mut wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
-        wire.must_be_taken(Least::of(limits));
         if !Self::is_spoken_to(&mut wire, limits.idle, shutdown).await {
             return;
         }

@@ -39,6 +39,7 @@ use crate::limiting::Limiting;
 use crate::metrics::{Metrics, UpstreamLabel, method_label};
 use crate::mirror::Mirrors;
 use crate::origin::origin;
+use crate::pace::Least;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
 use crate::server_link::ServerWay;
@@ -309,6 +310,7 @@ impl ProxyHttp for Gateway {
         request.started = self.clock.monotonic();
         if let Some(wire) = wire(session) {
             wire.head_is_read();
+            wire.must_be_taken(Least::of(&request.snapshot.limits));
         }
         let idle = request.snapshot.limits.idle;
         if session.get_keepalive().is_some() {

@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -55,9 +56,9 @@ pub(crate) struct Wire {
     /// Bytes that were read before anybody asked for them.
     ahead: Vec<u8>,
     waits: Waits,
-    /// How fast answers must be taken, where it is seen to here.
+    /// How fast the answer of now must be taken, where it is seen to here.
     least: Option<Least>,
-    /// How fast the answer of now is.
+    /// How fast it is.
     taking: Taking,
     /// Since when the client takes nothing.
     stalled: Option<Stalled>,
@@ -80,8 +81,8 @@ struct Waits {
     to_write: AtomicBool,
     /// How often bytes were asked for that were not there.
     late: AtomicU64,
-    /// The next bytes are of another answer.
-    anew: AtomicBool,
+    /// The next bytes are of another answer, which must be taken so fast.
+    anew: Mutex<Option<Least>>,
     /// Nothing need be taken any more.
     unpaced: AtomicBool,
 }
@@ -149,10 +150,10 @@ impl Wire {
         }
     }
 
-    /// From now on each answer must be taken so fast. Not for HTTP/2, of which a connection carries
-    /// many.
-    pub(crate) fn must_be_taken(&mut self, least: Least) {
-        self.least = Some(least);
+    /// The answer that comes next must be taken so fast. Not for HTTP/2, of which a connection
+    /// carries many.
+    pub(crate) fn must_be_taken(&self, least: Least) {
+        *self.waits.anew.lock() = Some(least);
     }
 
     /// The connection speaks another protocol now: its messages may be left for a while.
@@ -195,7 +196,6 @@ impl Wire {
 
     /// A whole head was read: the head's deadline ends, writes are answers.
     pub(crate) fn head_is_read(&self) {
-        self.waits.anew.store(true, Ordering::Relaxed);
         self.enter(Phase::PastHead);
     }
 
@@ -217,10 +217,10 @@ impl Wire {
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
         self.waits.to_write.store(sent.is_pending(), Ordering::Relaxed);
-        let Some(least) = self.least else { return sent };
-        if self.waits.anew.swap(false, Ordering::Relaxed) {
-            (self.taking, self.stalled) = (Taking::default(), None);
+        if let Some(least) = self.waits.anew.lock().take() {
+            (self.least, self.taking, self.stalled) = (Some(least), Taking::default(), None);
         }
+        let Some(least) = self.least else { return sent };
         if let Poll::Ready(done) = &sent {
             if let Some(stalled) = self.stalled.take() {
                 self.taking.waited(stalled.since.elapsed());
@@ -387,7 +387,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.hold(context, shut, |()| 0)
     }
 }
 
