@@ -4,8 +4,10 @@
 //! pingora goes on with a request until its body has ended too, however long ago its answer did. A
 //! client that never ends one would hold for nothing what the request holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use contract::Clock;
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -24,19 +26,19 @@ pub(crate) fn begin(
     session: &mut Session,
     answer: &ResponseHeader,
     request: &mut Request,
-    now: Duration,
+    clock: &Arc<dyn Clock>,
 ) {
     if answer.status.is_informational() {
         return;
     }
     let limits = &request.snapshot.limits;
-    http2::hold_answer(&mut session.downstream_session, Least::of(limits), limits.idle);
+    http2::hold_answer(&mut session.downstream_session, Least::of(limits), limits.idle, clock);
     let length = answer.headers.get(http::header::CONTENT_LENGTH);
     if session.req_header().method == Method::HEAD
         || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || length.is_some_and(|length| length == "0")
     {
-        is_whole(session, request, now);
+        is_whole(session, request, clock.monotonic());
     }
 }
 

@@ -482,7 +482,7 @@ impl ProxyHttp for Gateway {
         } else {
             self.accept_answer(answer, request)?;
         }
-        answer::begin(session, answer, request, self.clock.monotonic());
+        answer::begin(session, answer, request, &self.clock);
         Ok(())
     }
 

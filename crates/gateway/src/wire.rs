@@ -27,7 +27,7 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use crate::connections::MalformedHeads;
@@ -67,7 +67,7 @@ pub(crate) struct Wire {
 /// A client that takes nothing.
 #[derive(Debug)]
 struct Stalled {
-    since: Instant,
+    since: Duration,
     /// Ends when it has had its time.
     over: Pin<Box<Sleep>>,
 }
@@ -223,7 +223,8 @@ impl Wire {
         let Some(least) = self.least else { return sent };
         if let Poll::Ready(done) = &sent {
             if let Some(stalled) = self.stalled.take() {
-                self.taking.waited(stalled.since.elapsed());
+                let now = self.malformed.clock.monotonic();
+                self.taking.waited(now.saturating_sub(stalled.since));
             }
             self.taking.took(done.as_ref().map_or(0, bytes));
             return sent;
@@ -233,7 +234,7 @@ impl Wire {
         }
         let left = self.taking.left(least);
         let stalled = self.stalled.get_or_insert_with(|| Stalled {
-            since: Instant::now(),
+            since: self.malformed.clock.monotonic(),
             over: Box::pin(tokio::time::sleep(left)),
         });
         match stalled.over.as_mut().poll(context) {

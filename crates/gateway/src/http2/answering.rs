@@ -9,10 +9,12 @@
 //! others ends a request that stalls, and pingora is strict about the authority of its own kind of
 //! session alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use contract::Clock;
 use futures_util::Stream;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -23,19 +25,24 @@ use pingora::protocols::http::v2::server::HttpSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType};
-use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use crate::pace::{Least, Taking};
 
 /// Has a session's answer, if it is one of HTTP/2, be taken so fast, and what is left of its
 /// request's body not stop coming for longer than `silence`.
-pub(crate) fn hold_answer(session: &mut ServerSession, least: Least, silence: Duration) {
+pub(crate) fn hold_answer(
+    session: &mut ServerSession,
+    least: Least,
+    silence: Duration,
+    clock: &Arc<dyn Clock>,
+) {
     // Nothing sees what stands there in between.
     *session = match std::mem::replace(session, ServerSession::new_custom(Box::new(()))) {
         ServerSession::H2(stream) => {
             let taking = Taking::default();
-            let answering = Answering { stream, least, taking, silence: Some(silence) };
+            let (silence, clock) = (Some(silence), clock.clone());
+            let answering = Answering { stream, least, taking, silence, clock };
             ServerSession::new_custom(Box::new(answering))
         }
         other => other,
@@ -48,22 +55,23 @@ struct Answering {
     taking: Taking,
     /// How long a body may stop coming.
     silence: Option<Duration>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Answering {
     /// Begins to send something with so many bytes of a body: when, and how long it may take.
-    fn begin(&mut self, bytes: usize) -> (Instant, Duration) {
+    fn begin(&mut self, bytes: usize) -> (Duration, Duration) {
         self.taking.took(bytes);
-        (Instant::now(), self.taking.left(self.least))
+        (self.clock.monotonic(), self.taking.left(self.least))
     }
 
     /// It was sent, or not in time.
     fn end<T>(
         &mut self,
-        began: Instant,
+        began: Duration,
         sent: Result<pingora::Result<T>, Elapsed>,
     ) -> pingora::Result<T> {
-        self.taking.waited(began.elapsed());
+        self.taking.waited(self.clock.monotonic().saturating_sub(began));
         sent.unwrap_or_else(|_| Err(Error::new_down(ErrorType::WriteTimedout)))
     }
 }

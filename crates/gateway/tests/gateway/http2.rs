@@ -22,7 +22,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) head: Response<()>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Connection {

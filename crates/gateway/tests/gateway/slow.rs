@@ -31,6 +31,13 @@ fn large() -> Script {
     Script::Status(200, "x".repeat(LARGE).leak())
 }
 
+/// Lets time pass for everybody.
+async fn pause(running: &Running) {
+    let pause = Duration::from_millis(20);
+    tokio::time::sleep(pause).await;
+    running.clock.advance(pause);
+}
+
 /// Waits until no request is under way.
 async fn until_nobody_is_here(running: &Running) {
     within("the end of the request", async {
@@ -137,7 +144,7 @@ async fn an_answer_that_is_left_or_taken_in_drops_is_ended_and_its_place_is_free
         assert_eq!(lazy.read_head().await.status, 200);
         let taking = async {
             while drop > 0 && lazy.try_read_exact(drop).await {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                pause(&running).await;
             }
         };
         tokio::join!(taking, until_nobody_is_here(&running));
@@ -183,7 +190,7 @@ async fn an_answer_of_http_2_that_is_left_or_taken_in_drops_is_ended() {
                     ended => return ended,
                 }
                 let _ = body.flow_control().release_capacity(drop);
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                pause(&running).await;
             }
         });
         let ended = ended.await.expect("more was to come").expect_err("it is not whole");
