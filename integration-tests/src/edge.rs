@@ -112,7 +112,7 @@ impl Edge {
             self.authorization()
         );
         let connector = self.connector(b"http/1.1");
-        Secured { connector, address: self.address(), head, stream: None, asked: 0 }
+        Secured::new(connector, self.address(), head)
     }
 
     /// What the header of that name says of that client.
@@ -278,7 +278,7 @@ fn launch(folder: &TempDir, socket: &TcpListener, number: u32) -> Process {
     Process::start_on(socket, command, folder.path(), &format!("{number}-gateway"))
 }
 
-async fn connect(
+pub(crate) async fn connect(
     connector: &TlsConnector,
     address: SocketAddr,
 ) -> Result<TlsStream<TcpStream>, String> {
@@ -308,6 +308,11 @@ impl Ask for Secured {
 }
 
 impl Secured {
+    /// One that asks this at this address.
+    pub(crate) fn new(connector: TlsConnector, address: SocketAddr, head: String) -> Self {
+        Self { connector, address, head, stream: None, asked: 0 }
+    }
+
     async fn ask_for_long(&mut self) -> Result<u16, String> {
         if let Some(stream) = self.stream.take() {
             match self.exchange(stream).await {

@@ -8,10 +8,14 @@ const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
+const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const CANCEL: u32 = 0x8;
+const INITIAL_WINDOW_SIZE: u16 = 0x4;
+/// Bytes that may be sent unasked, where there is to be room.
+const WIDE: u32 = 1 << 30;
 /// The most bytes of a frame that nobody has to agree to.
 const FRAME: usize = 16_384;
 /// The field `:status: 200` in the table that everybody has.
@@ -21,6 +25,15 @@ const STATUS_200: u8 = 0x88;
 #[must_use]
 pub fn beginning() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
+}
+
+/// The same, with room for whatever is answered.
+#[must_use]
+pub fn wide_beginning() -> Vec<u8> {
+    let room = WIDE.to_be_bytes();
+    let settings = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &room].concat();
+    let more = [frame(SETTINGS, 0, 0, &settings), frame(WINDOW_UPDATE, 0, 0, &room)].concat();
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), more].concat()
 }
 
 /// A request's head, in as many frames as it takes; `last` where no body follows.
@@ -50,6 +63,12 @@ pub fn head(stream: u32, fields: &[(&str, &str)], last: bool) -> Vec<u8> {
 #[must_use]
 pub fn last_data(stream: u32, body: &[u8]) -> Vec<u8> {
     frame(DATA, END_STREAM, stream, body)
+}
+
+/// A piece of a request's body that is not its last.
+#[must_use]
+pub fn data(stream: u32, piece: &[u8]) -> Vec<u8> {
+    frame(DATA, 0, stream, piece)
 }
 
 /// Leaves a request.
@@ -103,22 +122,34 @@ pub enum Outcome {
 /// Reads frames until one says what became of the request on this stream.
 pub async fn outcome(mut stream: impl AsyncRead + Unpin, request: u32) -> Outcome {
     loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).await.is_err() {
-            return Outcome::GoneAway;
-        }
-        let [a, b, c, kind, _, rest @ ..] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        if stream.read_exact(&mut payload).await.is_err() {
-            return Outcome::GoneAway;
-        }
-        match (kind, u32::from_be_bytes(rest) == request) {
-            (GOAWAY, _) => return Outcome::GoneAway,
-            (RST_STREAM, true) => return Outcome::Reset,
-            (HEADERS, true) if payload.first() == Some(&STATUS_200) => return Outcome::Good,
-            (HEADERS, true) => return Outcome::Refused,
+        match next(&mut stream).await {
+            (_, Outcome::GoneAway) => return Outcome::GoneAway,
+            (on, outcome) if on == request => return outcome,
             _ => {}
         }
+    }
+}
+
+/// Reads frames until one says what becomes of a request; of which.
+pub async fn next(mut stream: impl AsyncRead + Unpin) -> (u32, Outcome) {
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).await.is_err() {
+            return (0, Outcome::GoneAway);
+        }
+        let [a, b, c, kind, _, on @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        if stream.read_exact(&mut payload).await.is_err() {
+            return (0, Outcome::GoneAway);
+        }
+        let outcome = match kind {
+            GOAWAY => Outcome::GoneAway,
+            RST_STREAM => Outcome::Reset,
+            HEADERS if payload.first() == Some(&STATUS_200) => Outcome::Good,
+            HEADERS => Outcome::Refused,
+            _ => continue,
+        };
+        return (u32::from_be_bytes(on), outcome);
     }
 }
 

@@ -2,9 +2,9 @@
 //! the gateway keeps in memory for it, and whether a hidden request is ever carried out.
 
 mod edge;
+mod slow;
+mod streams;
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use contract::{Clock as _, header};
@@ -22,12 +22,16 @@ use crate::readers::{Readers, Reads};
 use crate::site::{Deployment, First, Site};
 use crate::smuggling::{BETWEEN, FRAMINGS, TARGETS, head, strays};
 use crate::socket::{Request, channel_secret, everything};
-use crate::tools::{Absent, Tool};
+use slow::Slow;
 
 /// What is read meanwhile.
 const READ: &str = "/Patient/read";
-/// Connections of a slow attack: below what one address may have, which the readers share.
-const SLOW: &str = "500";
+/// Requests of people that are worked on at once: more than one kind of slow clients makes, and
+/// less than two.
+const PLACES: u32 = 256;
+/// What the gateway and the server bear of slow clients: little, so that their end is seen.
+const LIMITS: &str = "header_seconds = 2\nbody_grace_seconds = 1\nanswer_grace_seconds = 1\n\
+                      answer_bytes_per_second = 1048576\n";
 /// Fields of a head that has too many.
 const FIELDS: usize = 100_000;
 /// Such heads at a time.
@@ -120,20 +124,21 @@ impl Plan {
     /// Makes each attack: on gateway and server as two processes, and in HTTPS on a gateway
     /// alone.
     ///
-    /// # Errors
-    /// [`Absent`] where slowhttptest is not there.
-    ///
     /// # Panics
     /// When a hidden request is answered or carried out, something else is answered as it must not
-    /// be, or the place does not start.
-    pub async fn run(self) -> Result<Vec<Seen>, Absent> {
-        let slow = Tool::SlowHttpTest.path()?;
+    /// be, a client that is slow on purpose is not ended, or the place does not start.
+    pub async fn run(self) -> Vec<Seen> {
         let mut site = Site::prepare(Deployment::TwoProcesses);
         // All clients here have one address, which may have more connections than by default.
-        site.configure(&format!("[gateway]\nconnections_per_address = {}\n", self.idle + 2_000));
+        site.configure(&format!(
+            "[gateway]\nconnections_per_address = {}\n{LIMITS}[lanes]\ninteractive = {PLACES}\n\
+             [server]\nbody_grace_seconds = 1\n",
+            self.idle + 2_000
+        ));
         site.launch(First::Gateway).await;
         let patient = r#"{"resourceType":"Patient","id":"read"}"#;
         let _ = site.owner().put(READ, patient).await.is(201);
+        let _ = site.owner().put(slow::LARGE, slow::large()).await.is(201);
         let reader = site.new_client("bedside", &["--role", "reader"]);
         let readers = Readers::start(&reader, READ, self.readers);
         let mut seen = Vec::new();
@@ -141,7 +146,7 @@ impl Plan {
             drop(readers.take());
             tokio::time::sleep(self.phase).await;
             let (before, memory) = (readers.take(), site.front().resident());
-            let (made, held) = self.attack(attack, &site, &slow).await;
+            let (made, held) = self.attack(attack, &site).await;
             let (meanwhile, most) = (readers.take(), site.front().resident());
             drop(held);
             tokio::time::sleep(self.phase).await;
@@ -156,18 +161,19 @@ impl Plan {
         readers.end().await;
         drop(site);
         seen.extend(self.at_the_edge().await);
-        Ok(seen)
+        seen.push(self.in_streams().await);
+        seen
     }
 
     /// Makes it for a phase; how much of it there was, and the connections that still stand.
-    async fn attack(self, attack: Attack, site: &Site, slow: &Path) -> (u32, Vec<TcpStream>) {
+    async fn attack(self, attack: Attack, site: &Site) -> (u32, Vec<TcpStream>) {
         let made = match attack {
             Attack::Smuggling => self.smuggle(site).await,
             Attack::Malformed => self.malformed(site).await,
             Attack::Fields => self.fields(site).await,
-            Attack::Slowloris => self.slow(site, slow, "-H -i 5 -x 24").await,
-            Attack::SlowBody => self.slow(site, slow, "-B -i 5 -x 24 -s 8192").await,
-            Attack::SlowRead => self.slow(site, slow, "-X -n 1 -w 10 -y 20 -z 5").await,
+            Attack::Slowloris => self.slow(site, Slow::Head).await,
+            Attack::SlowBody => self.slow(site, Slow::Body).await,
+            Attack::SlowRead => self.slow(site, Slow::Answer).await,
             Attack::Idle => {
                 let held = self.idle(site).await;
                 return (self.idle, held);
@@ -283,21 +289,6 @@ impl Plan {
         sent
     }
 
-    /// Runs slowhttptest for a phase; how many connections it had at a time.
-    async fn slow(self, site: &Site, program: &Path, kind: &str) -> u32 {
-        let seconds = self.phase.as_secs().max(1).to_string();
-        let mut command = Command::new(program);
-        command.args(kind.split(' ')).args(["-c", SLOW, "-r", SLOW, "-l", &seconds, "-p", "3"]);
-        command.args(["-g", "-o", "slow", "-u"]);
-        command.arg(format!("http://{}/fhir/Patient", site.address()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.current_dir(site.folder()).spawn().expect("it is installed");
-        let ended = tokio::task::spawn_blocking(move || child.wait()).await;
-        ended.expect("waiting does not panic").expect("a child can be waited for");
-        let told = std::fs::read_to_string(site.folder().join("slow.csv"));
-        most_connected(&told.expect("slowhttptest writes what it saw"))
-    }
-
     /// Connections that asked once.
     async fn idle(self, site: &Site) -> Vec<TcpStream> {
         let key = site.owner().key().to_owned();
@@ -339,22 +330,4 @@ fn planted(number: u32, secret: &str) -> Request {
 async fn patients(owner: &Client) -> u64 {
     let answer: Value = owner.get("/Patient?_summary=count").await.is(200).json();
     answer["total"].as_u64().expect("a count has a total")
-}
-
-/// The most connections of any second that slowhttptest tells of: the fourth column.
-fn most_connected(told: &str) -> u32 {
-    let connected = told.lines().filter_map(|line| line.split(',').nth(3)?.parse::<u32>().ok());
-    connected.max().expect("slowhttptest tells of each second")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::most_connected;
-
-    #[test]
-    fn connections_are_counted_where_they_were_most() {
-        let told = "Seconds,Closed,Pending,Connected,Service Available\n\
-                    0,0,1,0,20\n1,0,0,20,20\n2,15,0,5,20\n";
-        assert_eq!(most_connected(told), 20);
-    }
 }

@@ -35,6 +35,7 @@ pub mod raw;
 pub mod readers;
 pub mod redis;
 pub mod search_soak;
+pub mod served;
 pub mod simulated_disk;
 pub mod site;
 pub mod slow;

@@ -16,8 +16,6 @@ pub enum Tool {
     Wrk,
     /// Asks so many times a second.
     H2load,
-    /// A client that is slow on purpose.
-    SlowHttpTest,
     /// A store of counters.
     Redis,
 }
@@ -36,7 +34,6 @@ impl Tool {
             Self::HaProxy => "haproxy",
             Self::Wrk => "wrk",
             Self::H2load => "h2load",
-            Self::SlowHttpTest => "slowhttptest",
             Self::Redis => "redis-server",
         }
     }
@@ -47,7 +44,7 @@ impl Tool {
         match self {
             Self::Nginx => "nginx-light",
             Self::H2load => "nghttp2-client",
-            Self::HaProxy | Self::Wrk | Self::SlowHttpTest | Self::Redis => self.name(),
+            Self::HaProxy | Self::Wrk | Self::Redis => self.name(),
         }
     }
 

@@ -44,7 +44,11 @@ impl Gateway {
         let who = request.who.as_ref().ok_or(Refusal::Internal)?;
         // A token has no key that the record could name.
         let caller = who.caller().ok_or(Refusal::Denied { reason: "no-break-glass" })?;
-        let body = read_body(session).await?;
+        if !request.snapshot.callers.has_break_glass(&caller.client) {
+            return Err(Refusal::Denied { reason: "no-break-glass" });
+        }
+        let reading = tokio::time::timeout(request.snapshot.limits.body_grace, read_body(session));
+        let body = reading.await.map_err(|_| Refusal::ClientTooSlow)??;
         let asked: Asked =
             serde_json::from_slice(&body).map_err(|_| Refusal::BreakGlassMalformed)?;
         let patient = ResourceId::new(&asked.patient).map_err(|_| Refusal::BreakGlassMalformed)?;

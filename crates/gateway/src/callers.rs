@@ -224,6 +224,16 @@ impl Callers {
         Ok(Who::Client(Arc::new(Known { client, template, limit, subject, token: None })))
     }
 
+    /// Whoever sent no credentials.
+    pub(crate) fn nobody(&self) -> Who {
+        Who::Public(self.public.clone())
+    }
+
+    /// Whether the client's role allows it to break the glass for anybody.
+    pub(crate) fn has_break_glass(&self, client: &Client) -> bool {
+        self.roles.has_break_glass(client)
+    }
+
     /// Whether the client's role allows it to break the glass for this patient.
     pub(crate) fn may_break_glass(&self, client: &Client, patient: &ResourceId) -> bool {
         client.patient.as_ref().is_none_or(|own| own == patient)

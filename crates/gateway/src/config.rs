@@ -139,10 +139,15 @@ pub struct Limits {
     pub refusals_per_minute: u32,
     /// How long at most an address waits that sent too many wrong credentials.
     pub lockout: Duration,
-    /// How long a body may stop coming on its way to an upstream of others.
+    /// How long a body may stop coming on its way to an upstream of others, and how long the
+    /// gateway waits for one that it reads itself.
     pub body_grace: Duration,
     /// Bytes a second that such a body must come with on average, that grace aside.
     pub body_rate: u32,
+    /// How long a client may stop taking an answer.
+    pub answer_grace: Duration,
+    /// Bytes a second that it must take on average while it is waited for, that grace aside.
+    pub answer_rate: u32,
     /// Connections from one address at a time.
     pub connections_per_address: usize,
     /// Connections in all.
@@ -242,6 +247,8 @@ impl Default for Limits {
             lockout: Duration::from_secs(900),
             body_grace: Duration::from_secs(30),
             body_rate: 16 * 1024,
+            answer_grace: Duration::from_secs(30),
+            answer_rate: 8 * 1024,
             connections_per_address: 1024,
             connections: 16 * 1024,
             requests_per_connection: 10_000,

@@ -168,6 +168,8 @@ pub(crate) enum Refusal {
     NoToken,
     AuthorizerSilent,
     ClientTooSlow,
+    /// An answer was not taken.
+    AnswerLeft,
     /// Nobody is left to read the answer.
     ClientGone,
     Internal,
@@ -415,6 +417,9 @@ impl Refusal {
             Self::ClientTooSlow => {
                 words(408, "timeout", "client-too-slow", "The request did not arrive in time.")
             }
+            Self::AnswerLeft => {
+                words(408, "timeout", "answer-left", "The answer was not taken in time.")
+            }
             Self::ClientGone => words(400, "incomplete", "client-gone", "The request broke off."),
             Self::Internal => words(500, "exception", "internal", "The gateway failed."),
         }
@@ -513,11 +518,12 @@ impl Refusal {
             (ErrorSource::Upstream, _) if is_lost(error) => Self::LinkLost,
             (ErrorSource::Upstream, _) => Self::ServerBroken,
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Self::ClientTooSlow,
+            (ErrorSource::Downstream, ErrorType::WriteTimedout) => Self::AnswerLeft,
+            (ErrorSource::Downstream, ErrorType::WriteError) if is_lost(error) => Self::AnswerLeft,
             (
                 ErrorSource::Downstream,
                 ErrorType::ReadError
                 | ErrorType::WriteError
-                | ErrorType::WriteTimedout
                 | ErrorType::ConnectionClosed
                 | ErrorType::H2Error,
             ) => Self::ClientGone,

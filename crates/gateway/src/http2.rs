@@ -5,6 +5,8 @@
 //! state, the library below knows; it bounds header lists, and streams that are reset before they
 //! were taken up.
 
+mod answering;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::proxy::Gateway;
 use crate::wire::{Activity, Wire};
+
+pub(crate) use self::answering::hold_answer;
 
 /// Streams that are no requests at all, before their connection ends.
 const MOST_MALFORMED: usize = 32;

@@ -9,6 +9,7 @@ mod access_log;
 mod acme;
 mod addresses;
 mod admin;
+mod answer;
 mod api;
 mod audited_denials;
 mod authorizer;

@@ -1,5 +1,7 @@
-//! How fast a body comes that goes to an upstream of others: one that trickles would hold its place
-//! for as long as it likes. The server of ours bounds that itself.
+//! How fast bodies pass: one that trickles would hold its place for as long as it likes.
+//!
+//! A [`Pace`] is of a body that goes to an upstream of others; the server of ours bounds its own.
+//! A [`Taking`] is of an answer, whoever made it.
 
 use std::time::Duration;
 
@@ -42,9 +44,67 @@ impl Pace {
     }
 }
 
+/// What a client must take of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Least {
+    grace: Duration,
+    rate: u32,
+}
+
+impl Least {
+    /// What these limits say.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self { grace: limits.answer_grace, rate: limits.answer_rate.max(1) }
+    }
+}
+
+/// How fast one answer is taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Taking {
+    taken: u64,
+    /// For how long the client was waited for, so far.
+    waited: Duration,
+}
+
+impl Taking {
+    pub(crate) fn took(&mut self, bytes: usize) {
+        self.taken = self.taken.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.waited = self.waited.saturating_add(time);
+    }
+
+    /// For how much longer the client may be waited for. Time in which the answer's maker takes its
+    /// own does not count.
+    pub(crate) fn left(&self, least: Least) -> Duration {
+        let earned = self.taken.saturating_mul(1000) / u64::from(least.rate);
+        let earned = Duration::from_millis(earned);
+        least.grace.saturating_add(earned).saturating_sub(self.waited)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // GW-022
+    #[test]
+    fn a_client_may_be_waited_for_as_long_as_what_it_took_is_worth() {
+        let limits =
+            Limits { answer_grace: Duration::from_secs(10), answer_rate: 100, ..Limits::default() };
+        let least = Least::of(&limits);
+        let mut taking = Taking::default();
+        assert_eq!(taking.left(least), Duration::from_secs(10));
+        taking.took(250);
+        taking.waited(Duration::from_secs(4));
+        assert_eq!(taking.left(least), Duration::from_millis(8500));
+        taking.waited(Duration::from_secs(60));
+        assert_eq!(taking.left(least), Duration::ZERO);
+        // What it takes after that is worth as much as before.
+        taking.took(10_000);
+        assert_eq!(taking.left(least), Duration::from_millis(48_500));
+    }
 
     // GW-022
     #[test]

@@ -23,6 +23,7 @@ use trace::Tracer;
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::Behind;
+use crate::answer;
 use crate::audited_denials::AuditedDenials;
 use crate::authorizer::Verdicts;
 use crate::break_glass;
@@ -38,17 +39,13 @@ use crate::limiting::Limiting;
 use crate::metrics::{Metrics, UpstreamLabel, method_label};
 use crate::mirror::Mirrors;
 use crate::origin::origin;
+use crate::pace::Least;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
 use crate::server_link::ServerWay;
 use crate::snapshot::Current;
 use crate::spans::{Ended, To, Traced};
 use crate::wire::Wire;
-
-/// How long a client may go on sending a body that nobody wants, so that it gets to read why (and
-/// after how many seconds to try again) instead of a reset connection. Of any length: throwing
-/// bytes away costs less than forwarding them.
-const LINGER: Duration = Duration::from_secs(1);
 
 const STALE_CHANNEL: ErrorType = ErrorType::new("StaleChannel");
 const FOREIGN_ANSWER: ErrorType = ErrorType::new("ForeignAnswer");
@@ -94,6 +91,7 @@ impl Gateway {
         request: &mut Request,
         refusal: Refusal,
     ) -> pingora::Result<()> {
+        request.place = None;
         // A fault of ours, before anybody was asked.
         if let (503, None, Some(admission)) =
             (refusal.status(), request.sent, &mut request.admission)
@@ -110,7 +108,7 @@ impl Gateway {
         }
         session.write_response_header(head, false).await?;
         session.write_response_body(Some(body), true).await?;
-        linger(session).await;
+        answer::linger(session).await;
         Ok(())
     }
 
@@ -288,17 +286,6 @@ fn how_it_ended(session: &Session, request: &Request, status: u16) -> Ended {
     }
 }
 
-/// Reads and forgets what is left of a body, for a while.
-async fn linger(session: &mut Session) {
-    if session.is_body_done() {
-        return;
-    }
-    let drain =
-        async { while let Ok(Some(_)) = session.downstream_session.read_request_body().await {} };
-    // Whoever is not done by then sees the connection end.
-    let _ = tokio::time::timeout(LINGER, drain).await;
-}
-
 /// The connection beneath a session.
 pub(crate) fn wire(session: &Session) -> Option<&Wire> {
     (**session.downstream_session.stream()?).as_any().downcast_ref()
@@ -323,6 +310,7 @@ impl ProxyHttp for Gateway {
         request.started = self.clock.monotonic();
         if let Some(wire) = wire(session) {
             wire.head_is_read();
+            wire.must_be_taken(Least::of(&request.snapshot.limits));
         }
         let idle = request.snapshot.limits.idle;
         if session.get_keepalive().is_some() {
@@ -330,6 +318,7 @@ impl ProxyHttp for Gateway {
         }
         session.set_read_timeout(Some(idle));
         session.set_write_timeout(Some(idle));
+        session.set_total_drain_timeout(Some(answer::LINGER));
         Ok(())
     }
 
@@ -376,6 +365,10 @@ impl ProxyHttp for Gateway {
         let length = body.as_ref().map_or(0, Bytes::len);
         request.body_passed += u64::try_from(length).unwrap_or(u64::MAX);
         request.body_is_whole |= end_of_stream;
+        if !end_of_stream && !answer::waits_for_rest(request, self.clock.monotonic()) {
+            request.refusal = Some(Refusal::ClientTooSlow);
+            return Err(Error::new_down(BODY_TOO_SLOW));
+        }
         if let Some(way) = &mut request.way {
             way.progress()?;
             let limits = &request.snapshot.limits;
@@ -485,19 +478,25 @@ impl ProxyHttp for Gateway {
         }
         if let (Some(way), Some(route)) = (&request.way, &request.route) {
             let now = self.clock.monotonic();
-            return way.accept_answer(session, answer, (route, request), now);
+            way.accept_answer(session, answer, (route, request), now)?;
+        } else {
+            self.accept_answer(answer, request)?;
         }
-        self.accept_answer(answer, request)
+        answer::begin(session, answer, request, &self.clock);
+        Ok(())
     }
 
     fn upstream_response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         request: &mut Request,
     ) -> pingora::Result<Option<Duration>> {
         request.way.as_ref().map_or(Ok(()), Way::progress)?;
+        if end_of_stream {
+            answer::is_whole(session, request, self.clock.monotonic());
+        }
         Ok(None)
     }
 
@@ -588,7 +587,7 @@ impl ProxyHttp for Gateway {
         // The connection ends with this request: a client that is not told would send its next
         // one into it.
         session.set_keepalive(None);
-        if written || refusal == Refusal::ClientGone {
+        if written || matches!(refusal, Refusal::ClientGone | Refusal::AnswerLeft) {
             request.refusal = Some(refusal);
         } else if self.refuse(session, request, refusal).await.is_err() {
             tracing::debug!("the client went away before it could be refused");
@@ -621,7 +620,8 @@ impl ProxyHttp for Gateway {
         if let Some(upstream) = request.upstream {
             series.upstream_took(upstream);
         }
-        if let (Some(Refusal::ClientGone), Some(origin)) = (refusal, origin(session)) {
+        let is_left = matches!(refusal, Some(Refusal::ClientGone | Refusal::AnswerLeft));
+        if let (true, Some(origin)) = (is_left, origin(session)) {
             origin.abandon();
         }
         if let Some(refusal) = refusal {

@@ -58,8 +58,10 @@ pub(crate) struct Request {
     pub(crate) told: Option<Told>,
     /// Which share it has of what the server does at once.
     pub(crate) lane: Lane,
-    /// Its place among those of its lane that are worked on.
+    /// Its place among those of its lane that are worked on, until the server has said everything.
     pub(crate) place: Option<Place>,
+    /// When the rest of its body is not waited for any more: its answer is whole.
+    pub(crate) rest_until: Option<Duration>,
     pub(crate) allowed_origin: Option<HeaderValue>,
     /// Who asks by way of a trusted proxy.
     pub(crate) behind: Option<Behind>,
@@ -136,6 +138,7 @@ impl Request {
             told: None,
             lane: Lane::Interactive,
             place: None,
+            rest_until: None,
             allowed_origin: None,
             behind: None,
             hsts: None,

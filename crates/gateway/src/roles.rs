@@ -161,6 +161,12 @@ impl Roles {
         let rules = role.break_glass_for(patient);
         (!rules.is_empty()).then_some(rules)
     }
+
+    /// Whether the client's role has rules for when it breaks the glass, whoever the patient is.
+    pub(crate) fn has_break_glass(&self, client: &Client) -> bool {
+        let role = client.role.as_ref().and_then(|name| self.get(name));
+        role.is_some_and(|role| !role.break_glass.is_empty())
+    }
 }
 
 impl Role {

@@ -3,7 +3,8 @@
 //!
 //! pingora's own stream type keeps its buffer sizes and its header timer to itself. This one
 //! joins an answer's head and body into one send, bounds the *whole* time a request's head may
-//! take (pingora restarts its timer at every byte), and gives the two answers that pingora writes
+//! take (pingora restarts its timer at every byte) and the time that its client may leave an answer
+//! untaken (pingora has none for a flush), and gives the two answers that pingora writes
 //! before any hook runs (a head it cannot parse) the same form as every other answer of ours.
 //! It knows nothing of requests beyond "in the head" and "past the head".
 
@@ -17,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -30,6 +32,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::connections::MalformedHeads;
 use crate::origin::Origin;
+use crate::pace::{Least, Taking};
 
 /// An answer of up to this size leaves in one send with its head; larger bodies go straight out.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -53,6 +56,20 @@ pub(crate) struct Wire {
     /// Bytes that were read before anybody asked for them.
     ahead: Vec<u8>,
     waits: Waits,
+    /// How fast the answer of now must be taken, where it is seen to here.
+    least: Option<Least>,
+    /// How fast it is.
+    taking: Taking,
+    /// Since when the client takes nothing.
+    stalled: Option<Stalled>,
+}
+
+/// A client that takes nothing.
+#[derive(Debug)]
+struct Stalled {
+    since: Duration,
+    /// Ends when it has had its time.
+    over: Pin<Box<Sleep>>,
 }
 
 /// For what of the client the gateway waits.
@@ -64,6 +81,10 @@ struct Waits {
     to_write: AtomicBool,
     /// How often bytes were asked for that were not there.
     late: AtomicU64,
+    /// The next bytes are of another answer, which must be taken so fast.
+    anew: Mutex<Option<Least>>,
+    /// Nothing need be taken any more.
+    unpaced: AtomicBool,
 }
 
 /// What carries the bytes.
@@ -123,7 +144,21 @@ impl Wire {
             answer: OwnAnswer::Ready,
             ahead: Vec::new(),
             waits: Waits::default(),
+            least: None,
+            taking: Taking::default(),
+            stalled: None,
         }
+    }
+
+    /// The answer that comes next must be taken so fast. Not for HTTP/2, of which a connection
+    /// carries many.
+    pub(crate) fn must_be_taken(&self, least: Least) {
+        *self.waits.anew.lock() = Some(least);
+    }
+
+    /// The connection speaks another protocol now: its messages may be left for a while.
+    pub(crate) fn is_upgraded(&self) {
+        self.waits.unpaced.store(true, Ordering::Relaxed);
     }
 
     /// Waits for the first bytes and keeps them for whoever reads next; false when none come.
@@ -171,6 +206,41 @@ impl Wire {
 
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Holds the client to what it must take: an error when it left what was to be sent for longer
+    /// than it may.
+    fn hold<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        sent: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        self.waits.to_write.store(sent.is_pending(), Ordering::Relaxed);
+        if let Some(least) = self.waits.anew.lock().take() {
+            (self.least, self.taking, self.stalled) = (Some(least), Taking::default(), None);
+        }
+        let Some(least) = self.least else { return sent };
+        if let Poll::Ready(done) = &sent {
+            if let Some(stalled) = self.stalled.take() {
+                let now = self.malformed.clock.monotonic();
+                self.taking.waited(now.saturating_sub(stalled.since));
+            }
+            self.taking.took(done.as_ref().map_or(0, bytes));
+            return sent;
+        }
+        if self.waits.unpaced.load(Ordering::Relaxed) {
+            return sent;
+        }
+        let left = self.taking.left(least);
+        let stalled = self.stalled.get_or_insert_with(|| Stalled {
+            since: self.malformed.clock.monotonic(),
+            over: Box::pin(tokio::time::sleep(left)),
+        });
+        match stalled.over.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn is_in(&self, phase: Phase) -> bool {
@@ -292,11 +362,10 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         if self.is_in(Phase::PastHead) {
             let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-            self.waits.to_write.store(written.is_pending(), Ordering::Relaxed);
             if let Poll::Ready(Ok(length)) = &written {
                 self.activity.add(*length);
             }
-            return written;
+            return self.hold(context, written, |length| *length);
         }
         if self.answer == OwnAnswer::Given {
             return Poll::Ready(Ok(bytes.len()));
@@ -315,12 +384,12 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.waits.to_write.store(flushed.is_pending(), Ordering::Relaxed);
-        flushed
+        self.hold(context, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.hold(context, shut, |()| 0)
     }
 }
 

@@ -43,6 +43,8 @@ const WHILE_RUNNING: &[&str] = &[
     "gateway.lockout_seconds",
     "gateway.body_grace_seconds",
     "gateway.body_bytes_per_second",
+    "gateway.answer_grace_seconds",
+    "gateway.answer_bytes_per_second",
     "gateway.break_glass_minutes",
     "gateway.connections",
     "gateway.connections_per_address",

@@ -477,6 +477,8 @@ impl Process {
                 lockout: from.lockout,
                 body_grace: from.body_grace,
                 body_rate: from.body_rate,
+                answer_grace: from.answer_grace,
+                answer_rate: from.answer_rate,
                 connections_per_address: from.connections_per_address,
                 connections: from.connections,
                 requests_per_connection: from.requests_per_connection,

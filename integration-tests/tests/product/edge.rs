@@ -10,7 +10,11 @@ use std::time::Duration;
 
 use hearthgate::control;
 use integration_tests::binary::{hearthgate, run, text};
+use integration_tests::edge::NAME;
+use integration_tests::frames::{Outcome, beginning, head, outcome};
 use integration_tests::process::{Process, Signal};
+use integration_tests::raw::exchange;
+use integration_tests::served::Served;
 use integration_tests::site::{Deployment, First, Site};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -100,6 +104,23 @@ async fn with_a_certificate_https_is_spoken_and_links_say_so() {
     .await;
     assert!(answer.contains("strict-transport-security: max-age=31536000"), "{answer}");
     assert!(answer.contains(&format!("https://{address}/fhir")), "{answer}");
+}
+
+// GW-020 GW-025
+#[tokio::test]
+async fn a_fragment_is_refused_in_http_1_and_cut_off_in_http_2() {
+    let served = Served::start("").await;
+    let target = "/fhir/metadata#/../Patient";
+    let asked = format!("GET {target} HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n");
+    let answer = exchange(served.http1().await, asked.as_bytes()).await;
+    assert_eq!(answer.status(), Some(400), "{answer:?}");
+    let fields =
+        [(":method", "GET"), (":scheme", "https"), (":authority", NAME), (":path", target)];
+    let mut stream = served.http2().await;
+    let asked = [beginning(), head(1, &fields, true)].concat();
+    stream.write_all(&asked).await.unwrap();
+    let outcome = within("an answer", SOON, outcome(&mut stream, 1)).await;
+    assert_eq!(outcome, Outcome::Good, "without a key only the capabilities are answered");
 }
 
 async fn over_tls(address: &str, trusted: CertificateDer<'static>) -> String {

@@ -76,6 +76,7 @@ mod roles;
 mod search;
 mod search_parameters;
 mod shared_registry;
+mod slow;
 mod smuggling;
 mod split;
 mod starting;

@@ -161,6 +161,9 @@ impl Way {
                 self.watch.upgraded(config.socket_idle);
                 // From now on both directions are watched together.
                 session.set_read_timeout(None);
+                if let Some(wire) = wire(session) {
+                    wire.is_upgraded();
+                }
             }
             status if status.is_informational() => return Ok(()),
             _ => self.watch.answered(config.between_bytes),

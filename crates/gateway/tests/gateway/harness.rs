@@ -522,6 +522,17 @@ impl Connection {
         String::from_utf8(std::mem::replace(&mut self.read, rest)).expect("text")
     }
 
+    /// Reads and forgets so many bytes; false once the gateway has closed the connection.
+    pub(crate) async fn try_read_exact(&mut self, length: usize) -> bool {
+        while self.read.len() < length {
+            if !self.read_more().await {
+                return false;
+            }
+        }
+        self.read.drain(..length);
+        true
+    }
+
     /// Reads until the gateway closes the connection, whatever it says.
     pub(crate) async fn drain(&mut self) {
         while self.read_more().await {}

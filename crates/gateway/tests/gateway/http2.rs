@@ -13,20 +13,20 @@ use crate::stub::{Script, Stub};
 use crate::tls::{Client, Site};
 
 /// A client's connection of HTTP/2, driven until it is dropped.
-struct Connection {
-    sender: SendRequest<Bytes>,
+pub(crate) struct Connection {
+    pub(crate) sender: SendRequest<Bytes>,
     driver: JoinSet<Result<(), h2::Error>>,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-struct Answer {
-    head: Response<()>,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) head: Response<()>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(site: &Site, running: &Running) -> Self {
+    pub(crate) async fn open(site: &Site, running: &Running) -> Self {
         let client = Client { alpn: &[b"h2"], ..Client::of(&site.authority) };
         let stream = client.connect(running, "a.example").await.expect("a handshake");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -37,7 +37,11 @@ impl Connection {
         Self { sender, driver }
     }
 
-    async fn ask(&mut self, request: Request<()>, body: &[&[u8]]) -> Result<Answer, h2::Error> {
+    pub(crate) async fn ask(
+        &mut self,
+        request: Request<()>,
+        body: &[&[u8]],
+    ) -> Result<Answer, h2::Error> {
         self.sender = within("a free stream", self.sender.clone().ready()).await?;
         let (answer, mut sending) = self.sender.send_request(request, body.is_empty())?;
         for (at, piece) in body.iter().enumerate() {
@@ -64,7 +68,7 @@ impl Connection {
     }
 }
 
-fn request(running: &Running, method: &str, path: &str) -> Request<()> {
+pub(crate) fn request(running: &Running, method: &str, path: &str) -> Request<()> {
     Request::builder()
         .method(method)
         .uri(format!("https://a.example{path}"))
@@ -73,7 +77,7 @@ fn request(running: &Running, method: &str, path: &str) -> Request<()> {
         .expect("a request")
 }
 
-async fn start(change: impl FnOnce(&mut GatewayConfig)) -> (Site, Running, Stub) {
+pub(crate) async fn start(change: impl FnOnce(&mut GatewayConfig)) -> (Site, Running, Stub) {
     let site = Site::new();
     let (running, stub) = site.start(|_, config| change(config)).await;
     (site, running, stub)

@@ -20,6 +20,7 @@ mod reloads;
 mod renewals;
 mod roles;
 mod secrets;
+mod slow;
 mod stub;
 mod subjects;
 mod tls;

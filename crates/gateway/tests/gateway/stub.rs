@@ -41,6 +41,8 @@ pub(crate) enum Script {
     Nonces(Vec<String>),
     /// 421, whatever the secret.
     Misdirected,
+    /// Like `Echo`, without a look at the body.
+    AtOnce,
     /// No answer: the connection closes.
     Hangup,
     /// A head that promises more than comes.
@@ -370,7 +372,7 @@ impl State {
         let nonce = grant.nonce.to_header();
         self.begun.notify_one();
         let mut collected = Vec::new();
-        if !matches!(script, Script::Pieces) {
+        if !matches!(script, Script::Pieces | Script::AtOnce) {
             while let Some(frame) = body.frame().await {
                 let Ok(frame) = frame else { return Err(HungUp) };
                 if let Some(piece) = frame.data_ref() {
@@ -396,7 +398,7 @@ impl State {
             .header("x-request-id", "the server's own");
         let mut nonces = vec![nonce];
         let body = match script {
-            Script::Echo => Answering::whole(echo),
+            Script::Echo | Script::AtOnce => Answering::whole(echo),
             Script::AfterGo => {
                 self.go.notified().await;
                 Answering::whole(echo)

@@ -125,9 +125,13 @@ keys! {
     "gateway.lockout_seconds" => gateway.lockout:
         "How long such a wait is at most.",
     "gateway.body_grace_seconds" => gateway.body_grace:
-        "How long a body on its way to an upstream of others may stop coming before its request gets 408. For the server of ours `server.body_grace_seconds` says so.",
+        "How long a body on its way to an upstream of others may stop coming before its request gets 408, and how long that of a break-glass may take. For the server of ours `server.body_grace_seconds` says so.",
     "gateway.body_bytes_per_second" => gateway.body_rate:
         "Bytes a second that such a body must come with on average, that grace aside.",
+    "gateway.answer_grace_seconds" => gateway.answer_grace:
+        "How long a client may stop taking an answer before it is ended (docs/gateway.md).",
+    "gateway.answer_bytes_per_second" => gateway.answer_rate:
+        "Bytes a second of an answer that a client must take on average while it is waited for, that grace aside.",
     "gateway.break_glass_minutes" => gateway.break_glass_minutes:
         "For how many minutes a break-glass is in force (docs/security.md).",
     "gateway.connections" => gateway.connections:

@@ -27,7 +27,7 @@ impl Hostile {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         let phase = Duration::try_from_secs_f64(self.seconds)?;
         let plan = Plan { readers: self.readers, phase, idle: self.idle };
-        let seen = tokio::runtime::Runtime::new()?.block_on(plan.run())?;
+        let seen = tokio::runtime::Runtime::new()?.block_on(plan.run());
         let wrong: Vec<String> = seen.iter().filter_map(tell).collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ").into()) }
     }
@@ -53,6 +53,9 @@ fn tell(seen: &Seen) -> Option<String> {
     if failed > 0 {
         let why = seen.reads.iter().rev().find_map(|reads| reads.why.as_deref());
         return Some(format!("{name}: {failed} reads of others failed: {}", why.unwrap_or("")));
+    }
+    if seen.made == 0 {
+        return Some(format!("{name}: none was made"));
     }
     if meanwhile.answered == 0 {
         return Some(format!("{name}: nobody else was answered meanwhile"));
