@@ -413,10 +413,12 @@ mod tests {
         let entries: Vec<_> = ids.iter().map(|id| (Revoked::Authorization, &**id, 0)).collect();
         let page = serde_json::to_value(page(0, 1, &entries)).unwrap();
         let told = serde_json::json!({ "feed": "a", "page": page }).to_string();
-        let hearing = hear_aside(&revocations, told.into(), at(0));
-        let mut hearing = pin!(hearing);
-        let at_once = futures_util::poll!(&mut hearing);
-        assert!(at_once.is_pending(), "its thread is free meanwhile");
+        let mut hearing = pin!(hear_aside(&revocations, told.into(), at(0)));
+        tokio::select! {
+            biased;
+            _ = &mut hearing => panic!("its thread was not free meanwhile"),
+            () = std::future::ready(()) => {}
+        }
         assert_eq!(hearing.await.unwrap(), Some(Asked { after: 1 }));
         assert!(request.goes_on().is_err());
         let nonsense = hear_aside(&revocations, Bytes::from_static(b"{}"), at(0)).await;
