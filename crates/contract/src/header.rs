@@ -6,6 +6,8 @@ pub const CONTRACT: &str = "hearthgate-contract";
 pub const CHANNEL: &str = "hearthgate-channel";
 /// The [`Grant`](crate::Grant).
 pub const GRANT: &str = "hearthgate-grant";
+/// The gateway's feed of revocations by name, and the cursor as of which it knew the caller.
+pub const FEED: &str = "hearthgate-feed";
 /// On an answer: the [`Nonce`](crate::Nonce) of the request it belongs to.
 pub const NONCE: &str = "hearthgate-nonce";
 /// On an answer: its [`Cost`].

@@ -20,7 +20,7 @@ use contract::{
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::RwLock;
-use registry::{Caller, Client, KeyId, Registry};
+use registry::{Caller, Client, KeyId, Registry, Renewed};
 
 use crate::break_glass;
 use crate::certificates::{CertificateClients, PeerCertificate};
@@ -243,6 +243,31 @@ impl Callers {
     /// The tokens that are believed.
     pub(crate) fn tokens(&self) -> &Arc<Tokens> {
         &self.tokens
+    }
+
+    /// The registry's change as of which callers are identified.
+    pub(crate) fn as_of(&self) -> u64 {
+        self.registry.sequence()
+    }
+
+    /// Whether nothing was revoked that this caller came under. A token that only time ended stands.
+    pub(crate) fn still_stands(&self, who: &Who) -> bool {
+        let Known { client: Some(client), template, token, .. } = who.known() else { return true };
+        let may_anything = |id| {
+            let client = self.registry.client(id);
+            client.is_some_and(|client| self.roles.rights_of(&client).is_ok())
+        };
+        if let Some(token) = token {
+            return !self.registry.is_revoked(&token.facts())
+                && token
+                    .of_registry
+                    .as_ref()
+                    .is_none_or(|of_registry| may_anything(&of_registry.id));
+        }
+        let authorization = template.grant().authorization.as_deref().unwrap_or_default();
+        let is_key = KeyId::from_authorization(authorization).is_some();
+        may_anything(&client.id)
+            && (!is_key || matches!(self.registry.renew(authorization), Renewed::Standing(_)))
     }
 
     /// The registry.

@@ -5,10 +5,11 @@
 //! once it could not be reached.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use contract::{ChannelDocument, Versions, negotiate};
+use contract::{ChannelDocument, Clock, Instant, Versions, negotiate};
 use http::{HeaderValue, StatusCode};
 use link::ConnectError;
 use prometheus::IntCounterVec;
@@ -26,6 +27,11 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Pause after a server was heard that no version is shared with, or that does not believe this
 /// gateway: somebody has to do something first.
 const PAUSE_FOR_PEOPLE: Duration = Duration::from_secs(2);
+
+/// From so much on it is told that the clocks of gateway and server differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
+/// As far as they may: a grant is good for a minute, and its request is some seconds on its way.
+const CLOCKS_DIFFER_AT_MOST: Duration = Duration::from_secs(55);
 
 /// What a request needs to be heard by the server.
 #[derive(Debug)]
@@ -83,9 +89,11 @@ impl ChannelError {
 }
 
 /// The secret, as it stands, and how to read it again.
-#[derive(Debug)]
 pub(crate) struct ChannelKeeper {
     place: ChannelPlace,
+    clock: Arc<dyn Clock>,
+    /// Whether it was said that the clocks differ.
+    differ_is_said: AtomicBool,
     current: ArcSwapOption<Channel>,
     /// Why it could not be read the last time; absent once it was.
     failure: ArcSwapOption<String>,
@@ -94,10 +102,18 @@ pub(crate) struct ChannelKeeper {
     fetches: IntCounterVec,
 }
 
+impl std::fmt::Debug for ChannelKeeper {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ChannelKeeper").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
 impl ChannelKeeper {
-    pub(crate) fn new(place: ChannelPlace, fetches: IntCounterVec) -> Self {
+    pub(crate) fn new(place: ChannelPlace, clock: Arc<dyn Clock>, fetches: IntCounterVec) -> Self {
         Self {
             place,
+            clock,
+            differ_is_said: AtomicBool::new(false),
             current: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
             reading: Mutex::new(()),
@@ -202,26 +218,48 @@ impl ChannelKeeper {
 
     /// Whether the server says that it can answer, and what it says of why not.
     pub(crate) async fn server_readiness(&self) -> ServerReadiness {
-        #[derive(serde::Deserialize)]
+        #[derive(Default, serde::Deserialize)]
         struct Said {
             reason: Option<String>,
+            time: Option<String>,
         }
-        let asking = socket_client::get(&self.place, "/ready", LONGEST_READING);
-        let (said, link) = tokio::join!(asking, self.takes_requests());
-        let (ready, mut reason) = match said {
-            Ok((StatusCode::OK, _)) => (true, None),
-            Ok((_, body)) => {
-                let said = serde_json::from_slice::<Said>(&body).ok();
-                (false, said.and_then(|said| said.reason))
-            }
-            Err(error) => (false, self.reason(error)),
+        let asking = async {
+            let before = self.clock.now();
+            let said = socket_client::get(&self.place, "/ready", LONGEST_READING).await;
+            (said, (before, self.clock.now()))
         };
+        let ((said, asked), link) = tokio::join!(asking, self.takes_requests());
+        let read = |body: &[u8]| serde_json::from_slice::<Said>(body).unwrap_or_default();
+        let (ready, mut reason, time) = match said {
+            Ok((status, body)) => {
+                let Said { reason, time } = read(&body);
+                let ready = status == StatusCode::OK;
+                (ready, reason.filter(|_| !ready), time)
+            }
+            Err(error) => (false, self.reason(error), None),
+        };
+        let clocks = time.and_then(|time| Some(Apart::of(time.parse().ok()?, asked)));
+        self.say_of_clocks(clocks);
         if let Some(Err(error)) = &link {
             reason.get_or_insert_with(|| error.clone());
         }
         // What keeps the channel away says more than what comes of that.
         reason = self.failure.load().as_deref().cloned().or(reason);
-        ServerReadiness { ready, requests: link.map(|link| link.is_ok()), reason }
+        let requests = link.map(|link| link.is_ok());
+        // On one host there is one clock, and nothing to say of it.
+        let says = |apart: &Apart| requests.is_some() || apart.is_told();
+        ServerReadiness { ready, requests, reason, clocks: clocks.filter(says) }
+    }
+
+    /// Says in the log, once, that the clocks differ, and once that they do no more.
+    fn say_of_clocks(&self, clocks: Option<Apart>) {
+        let Some(apart) = clocks else { return };
+        let differ = apart.in_words();
+        match (&differ, self.differ_is_said.swap(differ.is_some(), Ordering::Relaxed)) {
+            (Some(words), false) => tracing::warn!("{words}"),
+            (None, true) => tracing::info!("the clocks of gateway and server agree"),
+            _ => {}
+        }
     }
 
     /// Whether the server takes connections for requests; `None` on this host, where that is one
@@ -245,12 +283,86 @@ impl ChannelKeeper {
     }
 }
 
+/// How far the server's clock is from the gateway's, at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Apart {
+    micros: i64,
+}
+
+impl Apart {
+    /// By what the server's said between two readings of the gateway's.
+    fn of(theirs: Instant, (before, after): (Instant, Instant)) -> Self {
+        let [theirs, before, after] = [theirs, before, after].map(Instant::as_micros);
+        Self { micros: theirs.saturating_sub(theirs.clamp(before.min(after), after)) }
+    }
+
+    fn by(self) -> Duration {
+        Duration::from_micros(self.micros.unsigned_abs())
+    }
+
+    fn is_told(&self) -> bool {
+        self.by() >= CLOCKS_DIFFER
+    }
+
+    /// The seconds, where they are to be told.
+    pub(crate) fn seconds(self) -> Option<u64> {
+        self.is_told().then(|| self.by().as_secs())
+    }
+
+    /// Whether the grants of requests are good when they come.
+    pub(crate) fn is_borne(self) -> bool {
+        self.by() < CLOCKS_DIFFER_AT_MOST
+    }
+
+    /// The same for an operator.
+    pub(crate) fn in_words(self) -> Option<String> {
+        let seconds = self.seconds()?;
+        let side = if self.micros > 0 { "ahead of" } else { "behind" };
+        let most = CLOCKS_DIFFER_AT_MOST.as_secs();
+        Some(format!(
+            "the server's clock is {seconds} s {side} the gateway's: set both by NTP; from {most} s \
+             on the gateway is not ready"
+        ))
+    }
+}
+
 /// What the server says of itself.
 #[derive(Debug)]
 pub(crate) struct ServerReadiness {
+    /// How far its clock is from the gateway's, where it is on another host or that is too far.
+    pub(crate) clocks: Option<Apart>,
     pub(crate) ready: bool,
     /// Whether it takes connections for requests, where it is on another host.
     pub(crate) requests: Option<bool>,
     /// For the operator.
     pub(crate) reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Clocks are told apart by no more than is certain, in either direction.
+    #[test]
+    fn clocks_differ_by_what_the_time_of_asking_does_not_explain() {
+        let at = |seconds: i64| Instant::from_micros(seconds * 1_000_000);
+        let apart = |theirs| Apart::of(at(theirs), (at(100), at(102)));
+        for (theirs, seconds, is_borne) in [
+            (101, None, true),
+            (104, None, true),
+            (107, Some(5), true),
+            (156, Some(54), true),
+            (157, Some(55), false),
+            (96, None, true),
+            (95, Some(5), true),
+            (45, Some(55), false),
+        ] {
+            let apart = apart(theirs);
+            assert_eq!((apart.seconds(), apart.is_borne()), (seconds, is_borne), "{theirs}");
+        }
+        assert!(apart(157).in_words().is_some_and(|words| words.contains("55 s ahead of")));
+        assert!(apart(45).in_words().is_some_and(|words| words.contains("55 s behind")));
+        // A clock that was set back between the two readings is believed.
+        assert_eq!(Apart::of(at(101), (at(102), at(100))).seconds(), None);
+    }
 }

@@ -99,7 +99,7 @@ impl Gateway {
         let room = upstream.breaker.enter(longest).await.map_err(|_| Refusal::UpstreamFull)?;
         let authorization = upstream.authorization().await.map_err(|_| Refusal::NoToken)?;
         request.way = Some(Way {
-            watch: Watch::begin(whole),
+            watch: Watch::begin(whole, self.until_revoked(request)),
             pace: Pace::begin(self.clock.monotonic()),
             upstream,
             at: None,

@@ -1,5 +1,6 @@
 //! Everything that can refuse a request, in order: its framing, its route, who is calling, how
-//! often, what they ask, whether they ever may. What passes gets a grant for itself alone.
+//! often, what they ask, whether they ever may. What passes waits for its turn, and then gets a grant
+//! for itself alone ([`crate::second_look`]).
 //!
 //! What the caller may see of the data is not decided here; the server decides again, finally.
 
@@ -19,7 +20,6 @@ use crate::denials::{self, Denial, Explanation};
 use crate::errors::{Exceeded, Refusal};
 use crate::foreign;
 use crate::framing::{self, BodyLength};
-use crate::grant_template::Filling;
 use crate::guard::Lockout;
 use crate::lanes;
 use crate::limiting::{Admission, NotAdmitted, Now};
@@ -29,9 +29,6 @@ use crate::proxy::Gateway;
 use crate::request::{Pass, Request};
 use crate::request_id;
 use crate::upstreams::Enforces;
-
-/// How long a grant is good: as long as a slow body may take to begin.
-const GRANT_LIFE: Duration = Duration::from_secs(60);
 
 /// What to do with a request that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +87,7 @@ impl Gateway {
             request.allowed_origin.is_some() && cors::is_preflight(&head.method, &head.headers);
 
         let now = request.started;
+        request.as_of = snapshot.callers.as_of();
         let route = request.route.clone();
         let others = route.as_ref().and_then(|route| route.foreign());
         let passes_token = others.is_some_and(|way| way.enforces == Enforces::SmartToken);
@@ -156,30 +154,17 @@ impl Gateway {
         if who.is_public() && !is_open {
             return Err(Refusal::CredentialsMissing);
         }
-        let template = &who.known().template;
-        if let Decision::Deny(reason) = decide(template.grant(), &interaction) {
-            return Err(match who.token() {
-                Some(token) => Refusal::of_token_denial(reason, token.level, &interaction),
-                None => Refusal::of_denial(reason),
-            });
-        }
+        judge_rights(who, &interaction)?;
 
-        request.lane =
-            lanes::lane_of(template.grant().lane, request.admission.as_ref(), &interaction);
+        let of_role = who.known().template.grant().lane;
+        request.lane = lanes::lane_of(of_role, request.admission.as_ref(), &interaction);
         let channel = self.channel.current().ok_or(Refusal::ChannelUnknown)?;
         let nonce = Nonce::generate(self.ids.as_ref());
-        let filling = Filling {
-            not_after: crate::later(self.clock.now(), GRANT_LIFE),
-            lane: request.lane,
-            interaction: interaction.code(),
-            // Of the very bytes that the server will see: the base path is not cut off.
-            digest: digest(method, head.uri.path(), head.uri.query()),
-            nonce,
-        };
-        let grant = template.fill(&filling).map_err(|_| Refusal::GrantImpossible)?;
+        // Of the very bytes that the server will see: the base path is not cut off.
+        let digest = digest(method, head.uri.path(), head.uri.query());
         strip_identity(head);
         head.remove_header(break_glass::HEADER);
-        request.pass = Some(Pass { grant, nonce, channel });
+        request.pass = Some(Pass { nonce, channel, digest, granted: None });
         Ok(Judged::Forward)
     }
 
@@ -370,6 +355,17 @@ impl Gateway {
             _ => Explanation::new("", ""),
         }
     }
+}
+
+/// Refuses what the caller may never do, whatever the data.
+pub(crate) fn judge_rights(who: &Who, interaction: &Interaction) -> Result<(), Refusal> {
+    let Decision::Deny(reason) = decide(who.known().template.grant(), interaction) else {
+        return Ok(());
+    };
+    Err(match who.token() {
+        Some(token) => Refusal::of_token_denial(reason, token.level, interaction),
+        None => Refusal::of_denial(reason),
+    })
 }
 
 /// Brings `GET http://host/path` to `GET /path` (RFC 9112, section 3.2.2), so that the bytes that

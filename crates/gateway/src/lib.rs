@@ -53,6 +53,7 @@ mod roles;
 mod routes;
 mod run;
 mod scope;
+mod second_look;
 mod server_link;
 mod small_server;
 mod snapshot;

@@ -3,6 +3,7 @@
 //! Bodies pass in pieces, both ways, and are never looked at. An answer of the server goes to the
 //! client byte for byte, once it has shown to be the answer to this very request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub(crate) struct Gateway {
     pub(crate) limiting: Arc<Limiting>,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) channel: Arc<ChannelKeeper>,
+    /// The name under which the server is told what is revoked here.
+    pub(crate) feed: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) metrics: Arc<Metrics>,
@@ -126,10 +129,16 @@ impl Gateway {
     }
 
     /// What has to be waited for before a request that was judged is sent.
-    async fn let_pass(&self, session: &Session, request: &mut Request) -> Result<(), Refusal> {
+    async fn let_pass(
+        &self,
+        session: &Session,
+        request: &mut Request,
+        address: IpAddr,
+    ) -> Result<(), Refusal> {
         self.ask_authorizer(session, request).await?;
         self.enter(request).await?;
-        self.make_way(session, request).await
+        self.make_way(session, request).await?;
+        self.look_again(session, request, address).await
     }
 
     /// Answers a preflight.
@@ -338,13 +347,15 @@ impl ProxyHttp for Gateway {
         let is_trusted = request.snapshot.addresses.trusts(peer);
         request.traced = Traced::begin(&self.tracer, &session.req_header().headers, is_trusted);
         match self.judge(session, request, address).await {
-            Ok(Judged::Forward | Judged::Foreign) => match self.let_pass(session, request).await {
-                Ok(()) => return Ok(false),
-                Err(refusal) => {
-                    self.remember(session, request, &refusal);
-                    self.refuse(session, request, refusal).await?;
+            Ok(Judged::Forward | Judged::Foreign) => {
+                match self.let_pass(session, request, address).await {
+                    Ok(()) => return Ok(false),
+                    Err(refusal) => {
+                        self.remember(session, request, &refusal);
+                        self.refuse(session, request, refusal).await?;
+                    }
                 }
-            },
+            }
             Ok(Judged::Preflight) => self.answer_preflight(session, request).await?,
             Ok(Judged::BreakGlass) => self.answer_break_glass(session, request).await?,
             Err(refusal) => {
@@ -448,12 +459,16 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         let pass = request.pass.as_ref().ok_or_else(internal)?;
+        let granted = pass.granted.as_ref().ok_or_else(internal)?;
         route.request_headers.apply(upstream)?;
         request.traced.send(&self.tracer, upstream, To::Server, request.tries)?;
         upstream.remove_header(&AUTHORIZATION);
         upstream.insert_header(header::CONTRACT, &pass.channel.version)?;
         upstream.insert_header(header::CHANNEL, &pass.channel.secret)?;
-        upstream.insert_header(header::GRANT, &pass.grant)?;
+        upstream.insert_header(header::GRANT, &granted.grant)?;
+        if let Some(known_as_of) = &granted.known_as_of {
+            upstream.insert_header(header::FEED, known_as_of)?;
+        }
         upstream.insert_header(request_id::NAME, &request.id)?;
         let (forwarded, forwarded_for) = request.forwarded(origin);
         upstream.insert_header("forwarded", forwarded)?;

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::Clock;
+use prometheus::IntGauge;
 use registry::{Registry, Standing};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::acme::{AcmeKeeper, AcmeState};
-use crate::channel::ChannelKeeper;
+use crate::channel::{Apart, ChannelKeeper};
 use crate::limiting::Limiting;
 use crate::snapshot::Current;
+
+/// From so many seconds on it is said that the server is not told what is revoked.
+const UNTOLD_IS_SAID: u64 = 10;
 
 /// What readiness is told from.
 pub(crate) struct Watched {
@@ -19,6 +23,8 @@ pub(crate) struct Watched {
     pub(crate) current: Arc<Current>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registry: Arc<Registry>,
+    /// For how many seconds the server has not been told what was revoked.
+    pub(crate) untold: IntGauge,
     /// None where the server of ours is not behind this gateway.
     pub(crate) channel: Option<Arc<ChannelKeeper>>,
     /// Where a certificate is had by ACME.
@@ -40,6 +46,13 @@ pub(crate) struct Readiness {
     /// How it stands with the certificate by ACME: while there is one it is ready all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) acme: Option<AcmeState>,
+    /// How far the clocks of gateway and server differ, where that is to be mended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clocks_differ_seconds: Option<u64>,
+    /// For how long the server has not been told what was revoked, where that lasts: it is ready all
+    /// the same, and what the server works on goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revocations_untold_seconds: Option<u64>,
     /// Why the server is not ready, where it says so, or what is wrong with the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
@@ -58,6 +71,9 @@ pub(crate) struct Parts {
     /// The server says that it can answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server: Option<bool>,
+    /// The clocks of gateway and server are as near as the grants of requests take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clocks: Option<bool>,
     /// What other gateways change in the registry can be followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) registry: Option<bool>,
@@ -77,7 +93,10 @@ impl Watched {
         let followed = standing != Standing::Alone;
         let snapshot = self.current.take();
         let upstreams = snapshot.upstreams.readiness(self.clock.monotonic());
+        let clocks = server.as_ref().and_then(|server| server.clocks);
+        let untold = u64::try_from(self.untold.get()).unwrap_or_default();
         let parts = Parts {
+            clocks: clocks.map(Apart::is_borne),
             gateway: !*self.shutdown.borrow(),
             channel: self.channel.as_ref().map(|channel| channel.is_there()),
             requests: server.as_ref().and_then(|server| server.requests),
@@ -89,16 +108,27 @@ impl Watched {
             Standing::Stuck { reason, .. } => Some(reason.clone()),
             _ => None,
         };
-        let reason = server.and_then(|server| server.reason).or(stuck);
+        let differ = clocks.and_then(Apart::in_words);
+        let reason = server.and_then(|server| server.reason).or(stuck).or(differ);
         let registry = followed.then(|| standing.word());
         let ready = parts.gateway
             && parts.channel != Some(false)
             && parts.requests != Some(false)
             && parts.server != Some(false)
+            && parts.clocks != Some(false)
             && parts.registry != Some(false)
             && parts.upstreams.values().all(|ready| *ready);
         let counters = self.limiting.counting().word();
         let acme = self.acme.as_ref().map(|acme| acme.state());
-        Readiness { ready, parts, counters, registry, acme, reason }
+        Readiness {
+            ready,
+            parts,
+            counters,
+            registry,
+            acme,
+            clocks_differ_seconds: clocks.and_then(Apart::seconds),
+            revocations_untold_seconds: (untold >= UNTOLD_IS_SAID).then_some(untold),
+            reason,
+        }
     }
 }

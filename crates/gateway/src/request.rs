@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Cost, Lane, Nonce};
+use contract::{Cost, Digest, Lane, Nonce};
 use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use prometheus::IntGauge;
@@ -36,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) started: Duration,
     pub(crate) id: HeaderValue,
     pub(crate) who: Option<Who>,
+    /// The registry's change as of which that is so.
+    pub(crate) as_of: u64,
     /// Where it goes, once that is known.
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) label: RouteLabel,
@@ -81,9 +83,19 @@ pub(crate) struct Request {
 /// What the server needs to see, made once the request may pass.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    pub(crate) grant: HeaderValue,
     pub(crate) nonce: Nonce,
     pub(crate) channel: Arc<Channel>,
+    pub(crate) digest: Digest,
+    /// Made last, when nothing is waited for any more.
+    pub(crate) granted: Option<Granted>,
+}
+
+/// What the server is told of the caller.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) grant: HeaderValue,
+    /// As of when the registry knew the caller; of one that it does not know, nothing.
+    pub(crate) known_as_of: Option<HeaderValue>,
 }
 
 /// How often the request was sent to the server.
@@ -123,6 +135,7 @@ impl Request {
             started: Duration::ZERO,
             id: HeaderValue::from_static("-"),
             who: None,
+            as_of: 0,
             route: None,
             label: RouteLabel::None,
             interaction: NO_INTERACTION,

@@ -131,7 +131,8 @@ pub async fn run(
     let tls = tls.map(Arc::new);
     let admin_tls = config.admin_tls.take().map(Acceptor::for_operators).transpose()?;
     let admin_tls = admin_tls.map(Arc::new);
-    let channel = Arc::new(ChannelKeeper::new(place.clone(), metrics.channel_fetches.clone()));
+    let channel =
+        Arc::new(ChannelKeeper::new(place.clone(), clock.clone(), metrics.channel_fetches.clone()));
     tell_of_clients(&registry, &config.roles, &config.limiting.plans());
     let tokens = Arc::new(Tokens::open(&config, registry.clone(), clock.clone(), &metrics)?);
     let guard = Arc::new(Guard::new(&metrics));
@@ -149,6 +150,7 @@ pub async fn run(
         clock: clock.clone(),
         registry: registry.clone(),
         channel: config.serves_server.then(|| channel.clone()),
+        untold: metrics.registry.untold.clone(),
         limiting: config.limiting.clone(),
         acme: acme.clone(),
         shutdown: shutdown.clone(),
@@ -163,8 +165,16 @@ pub async fn run(
         watched: watched.clone(),
         reconfigure: config.reconfigure.take(),
     });
-    let told_revocations =
-        ToldRevocations::new(registry.clone(), channel.clone(), place.clone(), ids.as_ref());
+    // Another with each start: the registry may be another one by then.
+    let feed: Arc<str> = format!("{:032x}", ids.next()).into();
+    let told_revocations = ToldRevocations {
+        registry: registry.clone(),
+        channel: channel.clone(),
+        place: place.clone(),
+        feed: feed.clone(),
+        clock: clock.clone(),
+        untold: metrics.registry.untold.clone(),
+    };
     let renewals = Arc::new(Renewals {
         registry: registry.clone(),
         clock: clock.clone(),
@@ -213,6 +223,7 @@ pub async fn run(
         limiting: limiting.clone(),
         lanes,
         channel: channel.clone(),
+        feed,
         clock: clock.clone(),
         ids: ids.clone(),
         metrics: metrics.clone(),

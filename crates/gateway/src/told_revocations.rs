@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Ids, RevocationFeed};
+use contract::{Clock, RevocationFeed};
 use http::StatusCode;
+use prometheus::IntGauge;
 use registry::Registry;
 use serde::{Deserialize, Serialize};
 
-use crate::channel::ChannelKeeper;
+use crate::channel::{Channel, ChannelKeeper};
 use crate::socket_client::{self, AskError, ChannelPlace};
 
 /// Between two looks at whether something was revoked, and before what failed is tried again.
@@ -22,9 +23,12 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Entries of one page.
 const PAGE: usize = 1000;
 
-/// What the server is told.
+/// The longest pause before it is tried again what will not be mended by trying, in looks.
+const LONGEST_PAUSE: u32 = 120;
+
+/// What is said to the server.
 #[derive(Debug, Serialize)]
-struct Told<'feed> {
+struct Saying<'feed> {
     feed: &'feed str,
     #[serde(skip_serializing_if = "Option::is_none")]
     page: Option<&'feed RevocationFeed>,
@@ -32,7 +36,7 @@ struct Told<'feed> {
 
 /// What it answers: the cursor that the next page is to follow.
 #[derive(Debug, Deserialize)]
-struct Asked {
+struct Next {
     after: u64,
 }
 
@@ -51,55 +55,115 @@ enum NotTold {
     Unmoved,
 }
 
+impl NotTold {
+    /// Whether the same will come of it until somebody does something.
+    fn stays(&self) -> bool {
+        match self {
+            Self::Status(status) => status.is_client_error(),
+            Self::Unreadable(_) | Self::Unwritable(_) | Self::Unmoved => true,
+            Self::Silent(_) => false,
+        }
+    }
+}
+
 /// Tells the server.
 pub(crate) struct ToldRevocations {
-    registry: Arc<Registry>,
-    channel: Arc<ChannelKeeper>,
-    place: ChannelPlace,
-    feed: String,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) channel: Arc<ChannelKeeper>,
+    /// Where the server has its channel.
+    pub(crate) place: ChannelPlace,
+    /// What the registry's feed is called there.
+    pub(crate) feed: Arc<str>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// For how many seconds something has been untold.
+    pub(crate) untold: IntGauge,
+}
+
+/// Tries that came to nothing, one after the other.
+#[derive(Debug, Default)]
+struct Failing {
+    /// Looks before the next try, now and after that one.
+    wait: u32,
+    pause: u32,
+    is_said: bool,
+    /// Whether it was said that it stays so.
+    stay_is_said: bool,
+}
+
+impl Failing {
+    /// Whether it is time for a try.
+    fn is_due(&mut self) -> bool {
+        self.wait = self.wait.saturating_sub(1);
+        self.wait == 0
+    }
+
+    fn again(&mut self, error: &NotTold) {
+        let cause = error as &dyn std::error::Error;
+        if error.stays() {
+            self.pause = (self.pause * 2).clamp(2, LONGEST_PAUSE);
+            self.wait = self.pause;
+            if !std::mem::replace(&mut self.stay_is_said, true) {
+                tracing::error!(
+                    error = cause,
+                    "the server is not told what was revoked, and takes it no better the next time: \
+                     what it works on under something revoked goes on; restart or upgrade it"
+                );
+            }
+        } else if !std::mem::replace(&mut self.is_said, true) {
+            tracing::warn!(
+                error = cause,
+                "the server is not told what was revoked; it is tried again"
+            );
+        }
+    }
 }
 
 impl ToldRevocations {
-    /// What this registry revokes, towards the server that has its channel there.
-    pub(crate) fn new(
-        registry: Arc<Registry>,
-        channel: Arc<ChannelKeeper>,
-        place: ChannelPlace,
-        ids: &dyn Ids,
-    ) -> Self {
-        // Another with each start: the registry may be another one by then.
-        Self { registry, channel, place, feed: format!("{:032x}", ids.next()) }
-    }
-
     /// Tells for as long as it is polled: within a second of a change, or of the server's being
-    /// there again.
+    /// there again. What it will not take is brought less and less often.
     pub(crate) async fn keep_told(&self) {
+        // To whom, and up to which change.
         let mut told = None;
-        let mut is_failing = false;
+        let mut failing = Failing::default();
+        let mut failing_at = None;
+        let mut untold_since = None;
         loop {
+            let channel = self.channel.current();
+            let sequence = self.registry.sequence();
+            let is = |one: &Option<Arc<Channel>>| match (one, &channel) {
+                (Some(one), Some(channel)) => Arc::ptr_eq(one, channel),
+                _ => false,
+            };
+            if !is(&failing_at) {
+                // Another server, or the same anew.
+                failing = Failing { is_said: failing.is_said, ..Failing::default() };
+                failing_at.clone_from(&channel);
+            }
             // A server that was restarted has another secret, and has forgotten what it heard.
-            if let Some(channel) = self.channel.current() {
-                let sequence = self.registry.sequence();
-                let is_told = told
-                    .as_ref()
-                    .is_some_and(|(to, known)| Arc::ptr_eq(to, &channel) && *known == sequence);
-                if !is_told {
-                    match self.tell().await {
-                        Ok(()) => {
-                            told = Some((channel, sequence));
-                            is_failing = false;
-                        }
-                        Err(error) => {
-                            if !std::mem::replace(&mut is_failing, true) {
-                                tracing::warn!(
-                                    error = &error as &dyn std::error::Error,
-                                    "the server is not told what was revoked; it is tried again"
-                                );
-                            }
-                        }
+            let heard = |told: &Option<(Option<Arc<Channel>>, u64)>| {
+                told.as_ref().filter(|(to, _)| is(to)).map(|(_, known)| *known)
+            };
+            if channel.is_some() && heard(&told) != Some(sequence) && failing.is_due() {
+                match self.tell().await {
+                    Ok(()) => {
+                        told = Some((channel.clone(), sequence));
+                        failing = Failing::default();
                     }
+                    Err(error) => failing.again(&error),
                 }
             }
+            let now = self.clock.monotonic();
+            let after = heard(&told).unwrap_or(0);
+            let is_untold = !self.registry.revocations(after, 1).entries.is_empty();
+            let since = match is_untold {
+                true => *untold_since.get_or_insert(now),
+                false => {
+                    untold_since = None;
+                    now
+                }
+            };
+            let seconds = now.saturating_sub(since).as_secs();
+            self.untold.set(i64::try_from(seconds).unwrap_or(i64::MAX));
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -110,7 +174,7 @@ impl ToldRevocations {
         let mut went_back = false;
         loop {
             let expected = page.as_ref().map(|page| page.cursor);
-            let Some(Asked { after }) = self.say(page.as_ref()).await? else {
+            let Some(Next { after }) = self.say(page.as_ref()).await? else {
                 // A server of before: nothing it does lasts.
                 return Ok(());
             };
@@ -129,9 +193,9 @@ impl ToldRevocations {
     }
 
     /// Says one page; `None` where the server takes none.
-    async fn say(&self, page: Option<&RevocationFeed>) -> Result<Option<Asked>, NotTold> {
-        let told = Told { feed: &self.feed, page };
-        let body = serde_json::to_vec(&told).map_err(NotTold::Unwritable)?;
+    async fn say(&self, page: Option<&RevocationFeed>) -> Result<Option<Next>, NotTold> {
+        let saying = Saying { feed: &self.feed, page };
+        let body = serde_json::to_vec(&saying).map_err(NotTold::Unwritable)?;
         let (status, body) = socket_client::post(&self.place, "/revocations", body, LIMIT).await?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map(Some).map_err(NotTold::Unreadable),

@@ -1,7 +1,7 @@
 //! Whether a request comes from the gateway's side: channel, version, grant, digest,
 //! classification (docs/contract.md). Judged from the head alone, before a byte of the body.
 
-use contract::{Disagreement, Grant, GrantError, Interaction, NotFhir, header};
+use contract::{Disagreement, Grant, GrantError, Interaction, Nonce, NotFhir, header};
 use http::HeaderMap;
 use http::request::Parts;
 
@@ -14,7 +14,8 @@ pub(crate) struct Admitted {
 }
 
 /// Why a request is not from the gateway's side, or not the one it vouches for. A security
-/// event: the connection is closed, and the client learns only the status.
+/// event, but where a grant has expired: the connection is closed, and the client learns only the
+/// status.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAdmitted {
     #[error("the channel's secret is missing or wrong")]
@@ -27,8 +28,12 @@ pub(crate) enum NotAdmitted {
     Grant(#[source] GrantError),
     #[error("the grant is for another request")]
     Disagrees(#[source] Disagreement),
-    #[error("the grant has expired")]
-    Expired,
+    /// The gateway's side made it for this request: what it lacks is time alone.
+    #[error(
+        "the grant ended {late_seconds} s before its request came: the clocks of gateway and server \
+         differ, set both by NTP; or the request was that long on its way"
+    )]
+    Expired { nonce: Nonce, late_seconds: i64 },
     #[error("there is no such tenant")]
     UnknownTenant,
     #[error("the path is outside the base")]
@@ -46,7 +51,7 @@ impl NotAdmitted {
             Self::UnknownVersion => "version",
             Self::Grant(_) => "grant",
             Self::Disagrees(_) => "other-request",
-            Self::Expired => "expired",
+            Self::Expired { .. } => "expired",
             Self::UnknownTenant => "tenant",
             Self::OutsideBase | Self::NotFhir(_) => "url",
         }
@@ -56,7 +61,7 @@ impl NotAdmitted {
     pub(crate) fn status(&self) -> http::StatusCode {
         match self {
             Self::WrongChannel => http::StatusCode::MISDIRECTED_REQUEST,
-            Self::Expired => http::StatusCode::FORBIDDEN,
+            Self::Expired { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::NotOne(_)
             | Self::UnknownVersion
             | Self::Grant(_)
@@ -82,8 +87,10 @@ pub(crate) fn admit(server: &Server, head: &Parts) -> Result<Admitted, NotAdmitt
     let inner = server.base.strip(path).ok_or(NotAdmitted::OutsideBase)?;
     let interaction = Interaction::classify(method, inner, query).map_err(NotAdmitted::NotFhir)?;
     grant.agrees(method, path, query, &interaction).map_err(NotAdmitted::Disagrees)?;
-    if grant.expired(server.clock.now()) {
-        return Err(NotAdmitted::Expired);
+    let now = server.clock.now();
+    if grant.expired(now) {
+        let late = now.as_micros().saturating_sub(grant.not_after.as_micros());
+        return Err(NotAdmitted::Expired { nonce: grant.nonce, late_seconds: late / 1_000_000 });
     }
     if !server.databases.contains_key(&grant.tenant) {
         return Err(NotAdmitted::UnknownTenant);

@@ -13,7 +13,7 @@ use http::{StatusCode, header};
 
 use crate::Server;
 use crate::audit::take_denials;
-use crate::revocations::Told;
+use crate::revocations::hear_aside;
 
 /// The longest page of a feed: it has all that one change revoked, some hundred thousand keys.
 const LONGEST_PAGE: usize = 64 << 20;
@@ -38,10 +38,14 @@ async fn denials(State(server): State<Arc<Server>>, body: Bytes) -> Response {
 
 /// What was revoked at a gateway: what was begun under it ends.
 async fn revocations(State(server): State<Arc<Server>>, body: Bytes) -> Response {
-    let told = serde_json::from_slice::<Told>(&body).ok();
-    match told.and_then(|told| server.revocations.hear(&told)) {
-        Some(asked) => json(StatusCode::OK, &asked),
-        None => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+    match hear_aside(&server.revocations, body, server.clock.now()).await {
+        Ok(Some(asked)) => json(StatusCode::OK, &asked),
+        Ok(None) => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+        // It is told again.
+        Err(error) => {
+            tracing::error!(%error, "what was revoked could not be heard");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
 }
 
@@ -88,6 +92,8 @@ pub(crate) async fn ready(State(server): State<Arc<Server>>) -> Response {
         "database": if failed.is_empty() { "ready" } else { "takes no writes" },
         "failed": failed,
         "reason": reason,
+        // By which a gateway sees whether the clocks agree.
+        "time": server.clock.now().to_string(),
     });
     json(status, &parts)
 }

@@ -16,11 +16,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use contract::{Interaction, header as contract_header};
+use contract::{Interaction, Nonce, header as contract_header};
 use database::Rows;
 use fhir_core::{Issue, OperationOutcome};
 use fhir_schema::Schema;
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderName, Request, StatusCode};
 
@@ -103,6 +103,9 @@ pub(crate) async fn exchange(
 /// Answers what the gateway's side does not vouch for, and closes the connection.
 fn refuse(error: &NotAdmitted, head: &Parts) -> Response {
     let status = error.status();
+    if let NotAdmitted::Expired { nonce, .. } = error {
+        return refuse_expired((error, nonce), head);
+    }
     tracing::warn!(
         target: "hearthgate::security",
         error = error as &dyn std::error::Error,
@@ -118,6 +121,29 @@ fn refuse(error: &NotAdmitted, head: &Parts) -> Response {
     *response.status_mut() = status;
     set(response.headers_mut(), CONTENT_TYPE, negotiation::FHIR_JSON);
     set(response.headers_mut(), CONNECTION, "close");
+    response
+}
+
+/// Answers a request whose grant came too late, as the one whom the gateway asked: the gateway is to
+/// know that no stranger answers.
+fn refuse_expired((error, nonce): (&NotAdmitted, &Nonce), head: &Parts) -> Response {
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        request_id = request_id(head),
+        "a request was not carried out"
+    );
+    let issue = Issue::error(
+        fhir_core::IssueCode::Transient,
+        "the request came too late to be carried out, or the clocks of this service differ; its \
+         operator finds in the log which of the two",
+    );
+    let mut response = Response::new(Body::from(OperationOutcome::of(issue).to_json()));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    set(headers, CONTENT_TYPE, negotiation::FHIR_JSON);
+    set(headers, CONNECTION, "close");
+    set(headers, RETRY_AFTER, "1");
+    set(headers, HeaderName::from_static(contract_header::NONCE), &nonce.to_header());
     response
 }
 

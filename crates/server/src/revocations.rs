@@ -1,29 +1,37 @@
 //! What was revoked at gateways, as they tell it on the channel (docs/contract.md, "The way back"),
-//! and what ends here for it: requests under way whose work goes on for longer than an instant.
+//! and what ends here for it: requests under way whose work goes on for longer than an instant, and
+//! those that were let through before and come only now.
 //!
-//! No grant is kept here beyond its request, and nothing outlives one: who is refused from the next
-//! request on, the gateways know.
+//! No grant is kept here beyond its request, and no revocation for longer than a grant is good: who
+//! is refused from the next request on, the gateways know.
+
+mod heard;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 
-use contract::{Grant, Instant, Revocation, RevocationFeed};
+use bytes::Bytes;
+use contract::{Grant, Instant, RevocationFeed};
 use database::{Abandoned, ReadError};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
+use self::heard::{Heard, Under};
 use crate::error::ServerError;
+
+pub(crate) use self::heard::{KnownAsOf, known_as_of};
 
 /// Feeds that are followed at once. A gateway that starts anew has another.
 const MOST_FEEDS: usize = 64;
-/// As far as the clocks of two hosts may differ, in microseconds. What began later than so much
-/// after a revocation began under something else, like a client that was enabled again.
-const CLOCKS_DIFFER: i64 = 60_000_000;
 
 /// The longest name of a feed, in bytes.
 const LONGEST_NAME: usize = 64;
+
+/// Revocations that are kept for requests that come only now.
+const MOST_KEPT: usize = 256 * 1024;
 
 /// What a gateway says: its feed by name, and the page of it that it was asked for. It says no page
 /// where it does not know how far it was heard.
@@ -47,22 +55,26 @@ impl Told {
     }
 }
 
-/// Requests under way, and the feeds that say which of them end.
+/// Requests under way, what was revoked lately, and the feeds that say so.
 #[derive(Debug, Default)]
-pub(crate) struct Revocations(Mutex<State>);
+pub(crate) struct Revocations {
+    /// Each feed with the cursor that it is asked with next; the one heard last at the end. Held
+    /// for as long as one is heard; no request takes it.
+    feeds: Mutex<VecDeque<(Arc<str>, u64)>>,
+    state: Mutex<State>,
+}
 
+/// What each request takes the lock of: nothing long is done under it.
 #[derive(Debug, Default)]
 struct State {
-    /// Each feed with the cursor that it is asked with next; the one heard last at the end.
-    feeds: VecDeque<(String, u64)>,
     under_way: BTreeMap<u64, UnderWay>,
     begun: u64,
+    lately: Arc<Heard>,
 }
 
 #[derive(Debug)]
 struct UnderWay {
-    grant: Arc<Grant>,
-    since: Instant,
+    under: Under,
     end: watch::Sender<bool>,
 }
 
@@ -76,31 +88,46 @@ pub(crate) struct Revocable {
 
 impl Revocations {
     /// A request under this grant begins. One without a caller has nothing that could be revoked.
-    pub(crate) fn begin(self: &Arc<Self>, grant: &Arc<Grant>, now: Instant) -> Option<Revocable> {
-        grant.client.as_ref()?;
+    ///
+    /// # Errors
+    /// [`ServerError::Revoked`] when what it came under was revoked on its way here.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        grant: &Arc<Grant>,
+        known: Option<KnownAsOf>,
+        now: Instant,
+    ) -> Result<Option<Revocable>, ServerError> {
+        if grant.client.is_none() {
+            return Ok(None);
+        }
         let (end, ended) = watch::channel(false);
-        let under_way = UnderWay { grant: Arc::clone(grant), since: now, end };
-        let mut state = self.0.lock();
+        let under_way = UnderWay { under: Under::of(grant, known, now), end };
+        let mut state = self.state.lock();
+        // Under the lock under which what is heard is put there: each sees the other.
+        if state.lately.ends(&under_way.under) {
+            return Err(ServerError::Revoked);
+        }
         let number = state.begun;
         state.begun += 1;
         state.under_way.insert(number, under_way);
-        Some(Revocable { revocations: Arc::clone(self), number, ended })
+        Ok(Some(Revocable { revocations: Arc::clone(self), number, ended }))
     }
 
     /// Hears what a gateway tells, and says with which cursor it is asked next; `None` where its
-    /// feed has no name.
-    pub(crate) fn hear(&self, told: &Told) -> Option<Asked> {
+    /// feed has no name. It may take long.
+    fn hear(&self, told: &Told, now: Instant) -> Option<Asked> {
         if !told.is_named() {
             return None;
         }
-        let mut state = self.0.lock();
-        let known = state.feeds.iter().position(|(feed, _)| *feed == told.feed);
-        let cursor = known.and_then(|at| state.feeds.remove(at)).map_or(0, |(_, cursor)| cursor);
+        let mut feeds = self.feeds.lock();
+        let known = feeds.iter().position(|(feed, _)| **feed == *told.feed);
+        let known = known.and_then(|at| feeds.remove(at));
+        let (feed, cursor) = known.unwrap_or_else(|| (Arc::from(told.feed.as_str()), 0));
         let next = match told.page.as_ref().map(|page| (page.cursor, page.since(cursor))) {
             None => cursor,
             Some((next, Ok(entries))) => {
-                let ended = state.end(entries);
                 if !entries.is_empty() {
+                    let ended = self.end(&Heard::page(entries, &feed, next), now);
                     tracing::info!(revoked = entries.len(), ended, "revocations were heard");
                 }
                 next
@@ -113,26 +140,41 @@ impl Revocations {
                 0
             }
         };
-        if state.feeds.len() >= MOST_FEEDS {
-            state.feeds.pop_front();
+        if feeds.len() >= MOST_FEEDS {
+            feeds.pop_front();
         }
-        state.feeds.push_back((told.feed.clone(), next));
+        feeds.push_back((feed, next));
         Some(Asked { after: next })
+    }
+
+    /// Ends what was let through before these, now and when it comes; how much was under way.
+    fn end(&self, page: &Heard, now: Instant) -> usize {
+        // Nobody else puts another there meanwhile: `hear` is for one at a time.
+        let before = Arc::clone(&self.state.lock().lately);
+        let lately = before.with(page, now, MOST_KEPT);
+        let mut state = self.state.lock();
+        state.lately = Arc::new(lately);
+        let ending = state.under_way.values().filter(|under_way| page.ends(&under_way.under));
+        ending.filter(|under_way| !under_way.end.send_replace(true)).count()
     }
 }
 
-impl State {
-    /// Ends what was begun before these; how much that was.
-    fn end(&self, entries: &[Revocation]) -> usize {
-        let ends = |under_way: &&UnderWay| {
-            entries.iter().any(|entry| {
-                let later = under_way.since.as_micros().saturating_sub(entry.since.as_micros());
-                later <= CLOCKS_DIFFER && entry.ends(&under_way.grant)
-            })
-        };
-        let ending = self.under_way.values().filter(ends);
-        ending.filter(|under_way| !under_way.end.send_replace(true)).count()
-    }
+/// Reads what a gateway tells, and hears it, where no request waits for that: a page may have some
+/// hundred thousand entries. `None` where that is not what a gateway tells.
+///
+/// # Errors
+/// When it broke off.
+pub(crate) async fn hear_aside(
+    revocations: &Arc<Revocations>,
+    told: Bytes,
+    now: Instant,
+) -> Result<Option<Asked>, JoinError> {
+    let revocations = Arc::clone(revocations);
+    let hearing = tokio::task::spawn_blocking(move || {
+        let told = serde_json::from_slice::<Told>(&told).ok()?;
+        revocations.hear(&told, now)
+    });
+    hearing.await
 }
 
 impl Revocable {
@@ -194,13 +236,13 @@ impl Revocable {
 
 impl Drop for Revocable {
     fn drop(&mut self) {
-        self.revocations.0.lock().under_way.remove(&self.number);
+        self.revocations.state.lock().under_way.remove(&self.number);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use contract::{GrantFields, Interaction, Nonce, Revoked, digest};
+    use contract::{GrantFields, Interaction, Nonce, Revocation, Revoked, digest};
 
     use super::*;
 
@@ -216,7 +258,14 @@ mod tests {
         }
     }
 
-    fn grant(client: &str, authorization: &str) -> Arc<Grant> {
+    const SECOND: i64 = 1_000_000;
+
+    fn at(seconds: i64) -> Instant {
+        Instant::from_micros(seconds * SECOND)
+    }
+
+    /// A grant that was made at this second.
+    fn grant(client: &str, authorization: &str, seconds: i64) -> Arc<Grant> {
         let fields = GrantFields {
             client: Some(client.to_owned()),
             authorization: Some(authorization.to_owned()),
@@ -225,7 +274,7 @@ mod tests {
                 &Interaction::Capabilities,
                 digest("GET", "/metadata", None),
                 Nonce::generate(&Zeros),
-                Instant::from_micros(0),
+                at(seconds + 60),
             )
         };
         Arc::new(Grant::new(fields).unwrap())
@@ -245,16 +294,20 @@ mod tests {
     }
 
     fn asked(revocations: &Revocations, feed: &str, page: Option<RevocationFeed>) -> u64 {
-        revocations.hear(&told(feed, page)).unwrap().after
+        revocations.hear(&told(feed, page), at(0)).unwrap().after
+    }
+
+    fn known(feed: &str, cursor: u64) -> Option<KnownAsOf> {
+        Some(KnownAsOf { feed: feed.to_owned(), cursor })
     }
 
     // GW-034
     #[test]
     fn what_was_begun_before_a_revocation_ends_and_nothing_else() {
         let revocations = Arc::new(Revocations::default());
-        let at = |seconds: i64| Instant::from_micros(seconds * 1_000_000);
         let begin = |client, authorization, seconds| {
-            revocations.begin(&grant(client, authorization), at(seconds)).unwrap()
+            let grant = grant(client, authorization, seconds);
+            revocations.begin(&grant, None, at(seconds)).unwrap().unwrap()
         };
         let (key, other) = (begin("app", "key:1", 100), begin("app", "key:2", 100));
         let (client, enabled) = (begin("left", "key:3", 100), begin("left", "key:3", 400));
@@ -267,7 +320,69 @@ mod tests {
         assert!(key.goes_on().is_err() && client.goes_on().is_err());
         assert!(other.goes_on().is_ok() && enabled.goes_on().is_ok());
         drop((key, other, client, enabled));
-        assert!(revocations.0.lock().under_way.is_empty());
+        assert!(revocations.state.lock().under_way.is_empty());
+    }
+
+    // GW-034
+    #[test]
+    fn what_was_let_through_before_a_revocation_and_comes_after_is_refused_and_nothing_else() {
+        let revocations = Arc::new(Revocations::default());
+        let entries = [
+            (Revoked::Authorization, "key:1", 100 * SECOND),
+            (Revoked::Client, "left", 100 * SECOND),
+        ];
+        let told = told("a", page(0, 7, &entries));
+        let _ = revocations.hear(&told, at(101)).unwrap();
+        let is_refused = |client, authorization, made, known, now| {
+            revocations.begin(&grant(client, authorization, made), known, at(now)).is_err()
+        };
+        // Before the feed's cursor, of another feed, or of nobody knows which: by the clock.
+        for known in [known("a", 6), known("b", 9), None] {
+            assert!(is_refused("app", "key:1", 99, known.clone(), 102));
+            assert!(is_refused("left", "key:2", 99, known.clone(), 158));
+            assert!(!is_refused("left", "key:2", 161, known.clone(), 161), "it was enabled again");
+            assert!(!is_refused("app", "key:2", 99, known, 102));
+        }
+        // Who knew of it, and let it through all the same, had another reason.
+        assert!(!is_refused("left", "key:2", 101, known("a", 7), 102));
+        // Over with its last grant, whatever else is heard.
+        let later = super::Told { feed: "a".to_owned(), page: page(7, 8, &entries[..0]) };
+        let _ = revocations.hear(&later, at(221)).unwrap();
+        let entries = [(Revoked::User, "u", 220 * SECOND)];
+        let later = super::Told { feed: "a".to_owned(), page: page(8, 9, &entries) };
+        let _ = revocations.hear(&later, at(221)).unwrap();
+        assert!(!is_refused("app", "key:1", 99, None, 102));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_latest_stays() {
+        let feed = Arc::from("a");
+        let entry = |number: i64| Revocation {
+            kind: Revoked::Authorization,
+            id: format!("key:{number}"),
+            since: at(number),
+        };
+        let all: Vec<_> = (0..10).map(entry).collect();
+        let kept = Heard::default().with(&Heard::page(&all, &feed, 1), at(10), 4);
+        let is_kept =
+            |number| kept.ends(&Under::of(&grant("app", &format!("key:{number}"), 0), None, at(0)));
+        let kept: Vec<i64> = (0..10).filter(|number| is_kept(*number)).collect();
+        assert_eq!(kept, [6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_request_says_once_how_far_its_gateway_knew() {
+        let said = |values: &[&str]| {
+            let mut headers = http::HeaderMap::new();
+            for value in values {
+                headers.append(contract::header::FEED, value.parse().unwrap());
+            }
+            known_as_of(&headers)
+        };
+        assert_eq!(said(&["a b 17"]), known("a b", 17));
+        for nothing in [&[][..], &["a"], &["a x"], &["a -1"], &["a 1", "a 2"]] {
+            assert_eq!(said(nothing), None, "{nothing:?}");
+        }
     }
 
     #[test]
@@ -281,19 +396,39 @@ mod tests {
         assert_eq!(asked(&revocations, "a", page(8, 9, &[])), 0);
         assert_eq!(asked(&revocations, "a", page(0, 9, &[])), 9);
         for unnamed in ["", "a\nb", &"a".repeat(65)] {
-            assert_eq!(revocations.hear(&told(unnamed, None)), None);
+            assert_eq!(revocations.hear(&told(unnamed, None), at(0)), None);
         }
         for other in 0..MOST_FEEDS {
             asked(&revocations, &format!("f{other}"), page(0, 1, &[]));
         }
-        assert_eq!(revocations.0.lock().feeds.len(), MOST_FEEDS);
+        assert_eq!(revocations.feeds.lock().len(), MOST_FEEDS);
         assert_eq!(asked(&revocations, "a", None), 0, "the one heard longest ago is forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_long_page_is_heard_where_no_request_waits() {
+        let revocations = Arc::new(Revocations::default());
+        let request = revocations.begin(&grant("app", "key:7", 0), None, at(0)).unwrap().unwrap();
+        let ids: Vec<String> = (0..20_000).map(|number| format!("key:{number}")).collect();
+        let entries: Vec<_> = ids.iter().map(|id| (Revoked::Authorization, &**id, 0)).collect();
+        let page = serde_json::to_value(page(0, 1, &entries)).unwrap();
+        let told = serde_json::json!({ "feed": "a", "page": page }).to_string();
+        let mut hearing = pin!(hear_aside(&revocations, told.into(), at(0)));
+        tokio::select! {
+            biased;
+            _ = &mut hearing => panic!("its thread was not free meanwhile"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(hearing.await.unwrap(), Some(Asked { after: 1 }));
+        assert!(request.goes_on().is_err());
+        let nonsense = hear_aside(&revocations, Bytes::from_static(b"{}"), at(0)).await;
+        assert_eq!(nonsense.unwrap(), None);
     }
 
     #[tokio::test]
     async fn work_under_something_revoked_is_dropped() {
         let revocations = Arc::new(Revocations::default());
-        let request = revocations.begin(&grant("app", "key:1"), Instant::from_micros(0)).unwrap();
+        let request = revocations.begin(&grant("app", "key:1", 0), None, at(0)).unwrap().unwrap();
         let done = request.or_ends(async { Ok(7) }).await;
         assert!(matches!(done, Ok(7)));
         let entries = [(Revoked::Authorization, "key:1", 0)];

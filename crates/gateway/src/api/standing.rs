@@ -121,6 +121,9 @@ pub(super) static HEALTH: Shape = Shape {
         optional("channel", Form::Truth, "The channel's secret is held."),
         optional("requests", Form::Truth, "The server on another host takes connections."),
         optional("server", Form::Truth, "The server says that it can answer."),
+        optional("clocks", Form::Truth, "The clocks of gateway and server are near enough."),
+        optional("clocksDifferSeconds", COUNT, "How far they differ, where that is to be mended."),
+        optional("revocationsUntoldSeconds", COUNT, "For how long the server was not told."),
         needed("upstreams", Form::List(&Form::Shaped(&UPSTREAM_HEALTH)), "Upstreams of others."),
         needed(
             "counters",
@@ -313,7 +316,7 @@ pub(super) fn routes(call: &Call<'_>) -> Result<Value, Problem> {
 
 pub(super) fn health(call: &Call<'_>) -> Result<Value, Problem> {
     let readiness = Handle::current().block_on(call.api.watched.readiness());
-    let Readiness { ready, parts, counters, registry, acme, reason } = readiness;
+    let Readiness { ready, parts, counters, registry, acme, reason, .. } = readiness;
     let upstreams = parts.upstreams.iter();
     let upstreams = upstreams.map(|(name, ready)| json!({"name": name, "ready": ready}));
     let acme = acme.map(|state| {
@@ -330,6 +333,9 @@ pub(super) fn health(call: &Call<'_>) -> Result<Value, Problem> {
         "channel": parts.channel,
         "requests": parts.requests,
         "server": parts.server,
+        "clocks": parts.clocks,
+        "clocksDifferSeconds": readiness.clocks_differ_seconds,
+        "revocationsUntoldSeconds": readiness.revocations_untold_seconds,
         "upstreams": upstreams.collect::<Vec<_>>(),
         "counters": counters,
         "registry": registry,

@@ -203,6 +203,9 @@ impl Way {
         now: Duration,
     ) -> Result<(), Option<Refusal>> {
         self.watch.disconnected();
+        if self.watch.was_revoked() {
+            return Err(Some(Refusal::CredentialsInvalid));
+        }
         if self.watch.is_over() {
             return Err(Some(match self.stalled(session, sent.whole) {
                 Stalled::Endpoint => {

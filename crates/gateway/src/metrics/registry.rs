@@ -1,4 +1,4 @@
-//! Metrics of the registry, where several gateways share it.
+//! Metrics of the registry: of what several gateways share, and of what the server is told.
 
 use prometheus::{Error, IntGauge};
 use registry::{Registry, Standing};
@@ -11,6 +11,8 @@ pub(crate) struct RegistryMetrics {
     current: IntGauge,
     behind: IntGauge,
     changes: IntGauge,
+    /// Set by whoever tells the server.
+    pub(crate) untold: IntGauge,
 }
 
 impl RegistryMetrics {
@@ -23,6 +25,10 @@ impl RegistryMetrics {
             behind: make.gauge(
                 "hearthgate_gateway_registry_behind_seconds",
                 "For how long that has not been seen; 0 while it is.",
+            )?,
+            untold: make.gauge(
+                "hearthgate_gateway_revocations_untold_seconds",
+                "For how long the server has not been told something that was revoked; 0 while it was told all.",
             )?,
             changes: make.gauge(
                 "hearthgate_gateway_registry_changes",

@@ -1,5 +1,6 @@
 //! The times of one request to an upstream: until its answer's first byte, between two bytes, in
-//! all, and for how long an upgraded connection may be silent.
+//! all, and for how long an upgraded connection may be silent. And the end of one whose caller was
+//! revoked meanwhile.
 //!
 //! pingora has one limit for every read of a connection, and none for a whole request. Here a
 //! task looks at how the request goes on, and shuts its connection when a limit has passed; the
@@ -80,6 +81,8 @@ struct Watched {
     /// Grows with every byte that passes.
     progress: AtomicU64,
     over: AtomicBool,
+    /// It was over since what the request came under was revoked.
+    revoked: AtomicBool,
     /// When it was over, bytes of the answer were there that nobody had taken.
     unread: AtomicBool,
     /// The connection spoke another protocol then.
@@ -97,11 +100,14 @@ struct At {
 }
 
 impl Watch {
-    /// Begins: from now on the whole counts, if it has a limit.
-    pub(crate) fn begin(whole: Option<Duration>) -> Self {
+    /// Begins: from now on the whole counts, if it has a limit. It ends when `until_revoked` does.
+    pub(crate) fn begin(
+        whole: Option<Duration>,
+        until_revoked: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let watched = Arc::new(Watched::default());
         let mut task = JoinSet::new();
-        task.spawn(watched.clone().watch(whole));
+        task.spawn(watched.clone().watch(whole, until_revoked));
         Self { watched, _task: task }
     }
 
@@ -146,6 +152,11 @@ impl Watch {
         self.watched.over.load(Ordering::Acquire)
     }
 
+    /// Whether it is over since what the request came under was revoked.
+    pub(crate) fn was_revoked(&self) -> bool {
+        self.watched.revoked.load(Ordering::Acquire)
+    }
+
     /// Whether bytes of the answer were there when a limit passed: then its client was waited for.
     pub(crate) fn left_unread(&self) -> bool {
         self.watched.unread.load(Ordering::Acquire)
@@ -164,9 +175,13 @@ impl Watch {
 }
 
 impl Watched {
-    async fn watch(self: Arc<Self>, whole: Option<Duration>) {
+    async fn watch(
+        self: Arc<Self>,
+        whole: Option<Duration>,
+        until_revoked: impl Future<Output = ()>,
+    ) {
         let whole = after(whole);
-        tokio::pin!(whole);
+        tokio::pin!(whole, until_revoked);
         let mut quiet = 0;
         loop {
             let (silence, bounded) = {
@@ -176,6 +191,10 @@ impl Watched {
             let before = self.progress.load(Ordering::Relaxed);
             tokio::select! {
                 () = &mut whole, if bounded => return self.end(),
+                () = &mut until_revoked => {
+                    self.revoked.store(true, Ordering::Release);
+                    return self.end();
+                }
                 () = self.changed.notified() => quiet = 0,
                 () = after(silence.map(|silence| silence / LOOKS)) => {
                     quiet = match self.progress.load(Ordering::Relaxed) == before {

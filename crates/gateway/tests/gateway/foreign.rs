@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use gateway::{GatewayConfig, Routing, WrittenRoute};
+use registry::ClientId;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-use crate::harness::{Running, connect, request, start_alone, start_with, within};
+use crate::harness::{Running, actor, connect, request, start_alone, start_with, within};
 use crate::names::Names;
 use crate::upstream::{Play, Upstream, real_now};
 
@@ -509,6 +510,56 @@ async fn a_websocket_passes_both_ways_with_a_cap_and_an_end_to_silence() {
         }
     })
     .await;
+}
+
+// GW-034
+#[tokio::test]
+async fn a_websocket_and_a_long_answer_end_once_their_caller_is_revoked() {
+    let lab = Upstream::start(Play::Mirror).await;
+    let routes = json!([{"name": "a", "path": "/a", "upstream": "a", "content": "other"}]);
+    let running = start_of(routes, json!({"a": upstream(&[&lab], json!({}))})).await;
+    let [revoked, stays] =
+        ["revoked", "stays"].map(|id| (id.to_owned(), running.client(id, "all", None)));
+    let mut open = Vec::new();
+    for (_, key) in [&revoked, &stays] {
+        let authorization = format!("Bearer {key}");
+        let fields = [
+            ("Authorization", authorization.as_str()),
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let mut socket = running.connect().await;
+        socket.write(request("GET", "/a/ws", &fields, "").as_bytes()).await;
+        assert_eq!(socket.read_head().await.status, 101);
+        open.push(socket);
+    }
+    let key = running.registry.named_by(&revoked.1).expect("a key");
+    running.registry.revoke_key(&key, &actor()).expect("it was good");
+    let begun = real_now();
+    open[0].drain().await;
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    // The other's goes on, looked at as often.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    open[1].write(b"still").await;
+    assert_eq!(open[1].read_exact(5).await, "still");
+    // What waits for an answer ends like any request of theirs.
+    lab.play(Play::Silence);
+    let mut waiting = running.connect().await;
+    let authorization = format!("Bearer {}", stays.1);
+    let fields = [("Authorization", authorization.as_str())];
+    waiting.write(request("GET", "/a/Patient/1", &fields, "").as_bytes()).await;
+    within("it is there", async {
+        while lab.seen().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let client = ClientId::new("stays").expect("an id");
+    running.registry.disable_client(&client, &actor()).expect("a client");
+    assert_eq!(waiting.read_answer().await.status, 401);
+    open[1].drain().await;
 }
 
 #[tokio::test]

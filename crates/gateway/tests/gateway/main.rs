@@ -19,6 +19,7 @@ mod operating;
 mod reloads;
 mod renewals;
 mod roles;
+mod second_look;
 mod secrets;
 mod slow;
 mod stub;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::Clock as _;
 use gateway::{GatewayConfig, GatewayError};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,6 +27,38 @@ async fn readiness_follows_the_server_and_names_what_is_missing() {
     let answer = running.until_readyz(503).await;
     assert_eq!(answer.json()["parts"]["server"], false);
     assert_eq!(running.admin("/livez").await.status, 200);
+}
+
+// GW-054
+#[tokio::test]
+async fn clocks_that_differ_are_told_and_by_more_than_grants_bear_it_is_not_ready() {
+    let (running, stub) = start().await;
+    let says = |seconds: i64| {
+        let now = running.clock.now().as_micros();
+        stub.says_time(contract::Instant::from_micros(now + seconds * 1_000_000));
+    };
+    // Told once both agree nothing.
+    says(2);
+    let answer = running.until_readyz(200).await.json();
+    assert_eq!((answer.get("clocks_differ_seconds"), answer["parts"].get("clocks")), (None, None));
+    for (seconds, side) in [(20, "20 s ahead of"), (-20, "20 s behind")] {
+        says(seconds);
+        let answer = running.until_readyz(200).await.json();
+        assert_eq!(answer["clocks_differ_seconds"], 20);
+        assert_eq!(answer["parts"]["clocks"], true);
+        let reason = answer["reason"].as_str().expect("a reason");
+        assert!(reason.contains(side) && reason.contains("NTP"), "{reason}");
+    }
+    for seconds in [61, -61] {
+        says(seconds);
+        let answer = running.until_readyz(503).await.json();
+        assert_eq!(
+            (&answer["parts"]["clocks"], &answer["parts"]["server"]),
+            (&false.into(), &true.into())
+        );
+        says(0);
+        running.until_ready().await;
+    }
 }
 
 // GW-050

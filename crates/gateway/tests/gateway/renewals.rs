@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use std::time::Duration;
+
 use contract::{Clock as _, Renewal, RenewalAnswer, RevocationFeed};
+use http::StatusCode;
 use registry::ClientId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -111,4 +114,41 @@ async fn the_server_is_told_what_is_revoked_until_it_heard_and_again_once_it_was
     stub.change_secret();
     assert_eq!(running.send(&request("GET", "/fhir/metadata", &[], "")).await.status, 200);
     assert_eq!(stub.revoked(2).await, told);
+}
+
+// GW-034
+#[tokio::test]
+async fn what_the_server_will_not_hear_is_brought_less_and_less_often_and_told_to_operators() {
+    let (running, stub) = start().await;
+    let owner = ClientId::new("owner").expect("an id");
+    let untold = "hearthgate_gateway_revocations_untold_seconds";
+    let before = stub.takes_no_feed(Some(StatusCode::PAYLOAD_TOO_LARGE));
+    running.registry.revoke_key(&running.key_of(&owner).0, &actor()).expect("a key");
+    let brought = || stub.takes_no_feed(Some(StatusCode::PAYLOAD_TOO_LARGE)) - before;
+    within("it is brought", async {
+        while brought() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(running.metric(untold).await, 0.0);
+    let ready = running.until_readyz(200).await.json();
+    assert_eq!(ready.get("revocations_untold_seconds"), None);
+    running.clock.advance(Duration::from_secs(40));
+    within("it is told", async { while running.metric(untold).await < 40.0 {} }).await;
+    let ready = running.until_readyz(200).await.json();
+    assert_eq!(ready["revocations_untold_seconds"], 40);
+    // Twelve looks, of which it would be brought at each.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let times = brought();
+    assert!((2..=5).contains(&times), "{times}");
+    // Once the server is another it is told at once.
+    stub.takes_no_feed(None);
+    stub.change_secret();
+    assert_eq!(running.send(&request("GET", "/fhir/metadata", &[], "")).await.status, 200);
+    let told = within("it hears at once", stub.revoked(1));
+    tokio::time::timeout(Duration::from_secs(2), told).await.expect("within two seconds");
+    within("it is told", async { while running.metric(untold).await > 0.0 {} }).await;
+    let ready = running.until_readyz(200).await.json();
+    assert_eq!(ready.get("revocations_untold_seconds"), None);
 }

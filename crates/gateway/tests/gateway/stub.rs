@@ -71,6 +71,8 @@ struct State {
     fetches: Mutex<usize>,
     /// Why it says that it is not ready.
     unready: Mutex<Option<String>>,
+    /// What it says that the time is.
+    time: Mutex<Option<contract::Instant>>,
     /// The lists of denials that it was told, and how it answers the next ones.
     denials: Mutex<Vec<serde_json::Value>>,
     denials_answered: Mutex<VecDeque<Denials>>,
@@ -78,6 +80,8 @@ struct State {
     revoked: Mutex<(Vec<Revocation>, u64)>,
     /// So many times more it hears no word of what is revoked.
     deaf: Mutex<usize>,
+    /// What is revoked it does not take, and how often it was brought.
+    takes_no_feed: Mutex<(Option<StatusCode>, usize)>,
 }
 
 /// How the stub answers a list of denials.
@@ -143,10 +147,12 @@ impl Stub {
             connections: Mutex::default(),
             fetches: Mutex::default(),
             unready: Mutex::default(),
+            time: Mutex::default(),
             denials: Mutex::default(),
             denials_answered: Mutex::default(),
             revoked: Mutex::default(),
             deaf: Mutex::default(),
+            takes_no_feed: Mutex::default(),
         });
         let paths = [socket(dir, "server.sock"), socket(dir, "channel.sock")];
         let mut tasks = JoinSet::new();
@@ -172,6 +178,14 @@ impl Stub {
     /// The next so many times it gives no answer to what is revoked.
     pub(crate) fn is_deaf(&self, times: usize) {
         *self.state.deaf.lock().expect("no panic") = times;
+    }
+
+    /// What is revoked is answered with this status from now on, if any; how often it was brought so
+    /// far.
+    pub(crate) fn takes_no_feed(&self, status: Option<StatusCode>) -> usize {
+        let mut takes_no_feed = self.state.takes_no_feed.lock().expect("no panic");
+        takes_no_feed.0 = status;
+        takes_no_feed.1
     }
 
     /// Waits until it was told of so many revocations; all of them.
@@ -233,6 +247,11 @@ impl Stub {
     /// From now on it says that it is not ready, and why.
     pub(crate) fn is_unready(&self, reason: &str) {
         *self.state.unready.lock().expect("no panic") = Some(reason.to_owned());
+    }
+
+    /// From now on it says that it is this time.
+    pub(crate) fn says_time(&self, time: contract::Instant) {
+        *self.state.time.lock().expect("no panic") = Some(time);
     }
 
     /// How often the channel's document was read.
@@ -323,7 +342,8 @@ impl State {
         }
         if request.uri().path() == "/ready" {
             let reason = self.unready.lock().expect("no panic").clone();
-            let said = serde_json::json!({ "reason": reason }).to_string();
+            let time = self.time.lock().expect("no panic").map(|time| time.to_string());
+            let said = serde_json::json!({ "reason": reason, "time": time }).to_string();
             let mut answer = Response::new(Answering::whole(said));
             if reason.is_some() {
                 *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
@@ -346,6 +366,13 @@ impl State {
         if *deaf > 0 {
             *deaf -= 1;
             return Err(HungUp);
+        }
+        let mut takes_no_feed = self.takes_no_feed.lock().expect("no panic");
+        takes_no_feed.1 += 1;
+        if let Some(status) = takes_no_feed.0 {
+            let mut answer = Response::new(Answering::whole(""));
+            *answer.status_mut() = status;
+            return Ok(answer);
         }
         let mut heard = self.revoked.lock().expect("no panic");
         let (revoked, cursor) = &mut *heard;

@@ -30,7 +30,7 @@ use crate::large::{
 };
 use crate::negotiation::{self, Handling, Return, SentAs, Spoken};
 use crate::validation::Sent;
-use crate::{Server, bundle, dispatch, idempotency, representation};
+use crate::{Server, bundle, dispatch, idempotency, representation, revocations};
 
 /// Carries out what is asked and returns what to answer.
 ///
@@ -46,7 +46,8 @@ pub(super) async fn carry_out(
 ) -> Result<Answer, ServerError> {
     let Admitted { grant, interaction } = admitted;
     let grant = Arc::new(grant);
-    let revocable = server.revocations.begin(&grant, server.clock.now());
+    let known_as_of = revocations::known_as_of(&head.headers);
+    let revocable = server.revocations.begin(&grant, known_as_of, server.clock.now())?;
     let invoked = matches!(interaction, Interaction::Operation(..));
     // An operation takes its parameters from the query of a GET, or from a body.
     let (body, form) = if searches(&interaction) && head.method == http::Method::POST {

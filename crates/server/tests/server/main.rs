@@ -39,6 +39,7 @@ mod patch;
 mod quarantine;
 mod read;
 mod references;
+mod revoked;
 mod rules;
 mod search;
 mod search_abandoned;
