@@ -132,7 +132,8 @@ mod tests {
         assert!(waits.await.is_err(), "its share is taken");
         assert_eq!(turns.take(address("10.0.0.1")).unwrap_err(), ShareTaken);
         assert_eq!(turns.take(address("::ffff:10.0.0.1")).unwrap_err(), ShareTaken);
-        turns.take(address("10.0.0.2")).unwrap().comes().await;
+        let other = turns.take(address("10.0.0.2")).unwrap();
+        let _its_turn = other.comes().await;
     }
 
     #[test]
