@@ -19,7 +19,7 @@ use crate::errors::Refusal;
 use crate::proxy::Gateway;
 use crate::request::Request;
 use crate::request_id;
-use crate::upstreams::Question;
+use crate::upstreams::{Question, Row};
 
 /// Answers that are kept at a time; more only cost time.
 const MOST: usize = 16 * 1024;
@@ -136,21 +136,18 @@ impl Gateway {
         let upstream = request.snapshot.upstreams.get(&authorizer.upstream).ok_or_else(silent)?;
         let at = upstream.choose(&HeaderMap::new(), now, None).ok_or_else(silent)?;
         let json = HeaderValue::from_static("application/json");
-        let mut question = Question {
+        let question = Question {
             method: Method::POST,
             target: authorizer.path.clone(),
             host: upstream.host_for(None),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
             body: serde_json::to_vec(asked).map_err(|_| silent())?.into(),
         };
-        if let Some(own) = upstream.authorization().await.map_err(|_| silent())? {
-            question.headers.insert(AUTHORIZATION, own);
-        }
-        let (peer, limit) = (&at.target().peer, authorizer.limit);
-        let said = match upstream.asker.ask(peer, &question, limit, LONGEST_ANSWER).await {
+        let asked = upstream.ask(at.target(), &question, authorizer.limit, LONGEST_ANSWER).await;
+        upstream.judge(at.target(), &asked, Row::Requests, self.clock.monotonic());
+        let said = match asked {
             Ok((status, _)) => status.as_u16(),
             Err(error) => {
-                upstream.failed(at.target(), now);
                 tracing::warn!(
                     upstream = &*upstream.name,
                     error = &error as &dyn std::error::Error,
@@ -159,7 +156,6 @@ impl Gateway {
                 return Err(silent());
             }
         };
-        at.target().succeeded();
         match said {
             200 | 204 => Ok(true),
             401 | 403 => Ok(false),

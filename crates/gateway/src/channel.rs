@@ -1,8 +1,8 @@
 //! The gateway's end of the channel: the server's secret and the version both sides speak.
 //!
-//! Read from the channel (a socket, or the link's second port) when the gateway starts, and again whenever the server may have
-//! been restarted: when it said (421) that it does not know the secret, and until it is there
-//! once it could not be reached.
+//! Read from the channel (a socket, or the link's second port) when the gateway starts, and again
+//! whenever the server may have been restarted: when it said (421) that it does not know the
+//! secret, and until it is there once it could not be reached.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,10 @@ use contract::{ChannelDocument, Clock, Instant, Versions, negotiate};
 use http::{HeaderValue, StatusCode};
 use link::ConnectError;
 use prometheus::IntCounterVec;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 
-use crate::socket_client::{self, AskError, ChannelPlace};
+use crate::socket_client::{self, ChannelAskError, ChannelPlace};
+use crate::together::Together;
 
 /// How long one reading may take.
 const LONGEST_READING: Duration = Duration::from_secs(2);
@@ -24,6 +25,8 @@ const LONGEST_READING: Duration = Duration::from_secs(2);
 /// longest of them after a restart.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// For how long nobody reads after a reading for requests failed: they take what it came to.
+const FAILURE_HOLDS: Duration = Duration::from_millis(100);
 /// Pause after a server was heard that no version is shared with, or that does not believe this
 /// gateway: somebody has to do something first.
 const PAUSE_FOR_PEOPLE: Duration = Duration::from_secs(2);
@@ -50,11 +53,13 @@ impl Channel {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChannelError {
     #[error("the server's channel gives no answer")]
-    Silent(#[from] AskError),
+    Silent(#[from] ChannelAskError),
     #[error("the server's channel answers with status {0}")]
     Status(StatusCode),
     #[error("the channel document cannot be read")]
     Unreadable,
+    #[error("the reading of the server's channel ended without saying how")]
+    Lost,
     #[error(
         "the gateway speaks the contract's versions {} to {}, the server {} to {}: upgrade the older \
          one, so that they have one in common",
@@ -70,7 +75,8 @@ impl ChannelError {
             self,
             Self::Version(_)
                 | Self::Silent(
-                    AskError::Refused { .. } | AskError::Link(ConnectError::NotBelieved(..),)
+                    ChannelAskError::Refused { .. }
+                        | ChannelAskError::Link(ConnectError::NotBelieved(..),)
                 )
         )
     }
@@ -94,10 +100,11 @@ pub(crate) struct ChannelKeeper {
     clock: Arc<dyn Clock>,
     /// Whether it was said that the clocks differ.
     differ_is_said: AtomicBool,
-    current: ArcSwapOption<Channel>,
+    current: Arc<ArcSwapOption<Channel>>,
     /// Why it could not be read the last time; absent once it was.
     failure: ArcSwapOption<String>,
-    reading: Mutex<()>,
+    /// The reading that requests wait for.
+    replacing: Together<Result<(), Arc<ChannelError>>>,
     doubted: Notify,
     fetches: IntCounterVec,
 }
@@ -114,9 +121,9 @@ impl ChannelKeeper {
             place,
             clock,
             differ_is_said: AtomicBool::new(false),
-            current: ArcSwapOption::empty(),
+            current: Arc::default(),
             failure: ArcSwapOption::empty(),
-            reading: Mutex::new(()),
+            replacing: Together::default(),
             doubted: Notify::new(),
             fetches,
         }
@@ -173,47 +180,40 @@ impl ChannelKeeper {
 
     /// Reads the secret, and takes it when it is another one.
     async fn refresh(&self) -> Result<(), ChannelError> {
-        let _reading = self.reading.lock().await;
-        let read = self.read().await?;
-        let known = self.current.load().as_ref().is_some_and(|current| current.is(&read));
+        let before = self.current();
+        let read = read(&self.place).await?;
+        let known = before.as_ref().is_some_and(|before| before.is(&read));
         if !known {
             self.fetches.with_label_values(&["read"]).inc();
-            self.current.store(Some(Arc::new(read)));
+            // What was read for requests meanwhile is newer.
+            self.current.compare_and_swap(&before, Some(Arc::new(read)));
         }
         Ok(())
     }
 
     /// Reads the secret again because the server did not know `stale`. Of many requests that
-    /// find this out together, one reads and the others take what it found.
-    pub(crate) async fn replace(&self, stale: &Arc<Channel>) -> Result<(), ChannelError> {
-        let _reading = self.reading.lock().await;
+    /// find this out together, one reads and the others take what it came to, a failure too.
+    pub(crate) async fn replace(&self, stale: &Arc<Channel>) -> Result<(), Arc<ChannelError>> {
         if self.current.load().as_ref().is_some_and(|current| !Arc::ptr_eq(current, stale)) {
             return Ok(());
         }
-        let read = self.read().await;
-        let result = if read.is_ok() { "read" } else { "failed" };
-        self.fetches.with_label_values(&[result]).inc();
-        self.current.store(Some(Arc::new(read?)));
-        Ok(())
-    }
-
-    async fn read(&self) -> Result<Channel, ChannelError> {
-        let Versions { newest, oldest } = Versions::HERE;
-        // For the server's log, where they have none in common.
-        let target = format!("/channel?newest={newest}&oldest={oldest}");
-        let (status, body) = socket_client::get(&self.place, &target, LONGEST_READING).await?;
-        if status != StatusCode::OK {
-            return Err(ChannelError::Status(status));
-        }
-        // The reason is not passed on: it could quote the secret.
-        let document: ChannelDocument =
-            serde_json::from_slice(&body).map_err(|_| ChannelError::Unreadable)?;
-        let version =
-            negotiate(Versions::HERE, document.versions).map_err(ChannelError::Version)?;
-        let mut secret = HeaderValue::try_from(document.secret.to_header())
-            .map_err(|_| ChannelError::Unreadable)?;
-        secret.set_sensitive(true);
-        Ok(Channel { secret, version: HeaderValue::from(version) })
+        let joined = self.replacing.join(|| {
+            let (place, current) = (self.place.clone(), self.current.clone());
+            let fetches = self.fetches.clone();
+            async move {
+                let read = read(&place).await;
+                let result = if read.is_ok() { "read" } else { "failed" };
+                fetches.with_label_values(&[result]).inc();
+                match read {
+                    Ok(read) => {
+                        current.store(Some(Arc::new(read)));
+                        (Ok(()), Duration::ZERO)
+                    }
+                    Err(error) => (Err(Arc::new(error)), FAILURE_HOLDS),
+                }
+            }
+        });
+        joined.outcome().await.unwrap_or_else(|| Err(Arc::new(ChannelError::Lost)))
     }
 
     /// Whether the server says that it can answer, and what it says of why not.
@@ -275,7 +275,7 @@ impl ChannelKeeper {
     }
 
     /// Why the server gave no answer, where that says more than that it is not there.
-    fn reason(&self, error: AskError) -> Option<String> {
+    fn reason(&self, error: ChannelAskError) -> Option<String> {
         match &self.place {
             ChannelPlace::Socket(_) => None,
             ChannelPlace::Link(_) => Some(ChannelError::Silent(error).in_words()),
@@ -336,6 +336,24 @@ pub(crate) struct ServerReadiness {
     pub(crate) requests: Option<bool>,
     /// For the operator.
     pub(crate) reason: Option<String>,
+}
+
+async fn read(place: &ChannelPlace) -> Result<Channel, ChannelError> {
+    let Versions { newest, oldest } = Versions::HERE;
+    // For the server's log, where they have none in common.
+    let target = format!("/channel?newest={newest}&oldest={oldest}");
+    let (status, body) = socket_client::get(place, &target, LONGEST_READING).await?;
+    if status != StatusCode::OK {
+        return Err(ChannelError::Status(status));
+    }
+    // The reason is not passed on: it could quote the secret.
+    let document: ChannelDocument =
+        serde_json::from_slice(&body).map_err(|_| ChannelError::Unreadable)?;
+    let version = negotiate(Versions::HERE, document.versions).map_err(ChannelError::Version)?;
+    let mut secret =
+        HeaderValue::try_from(document.secret.to_header()).map_err(|_| ChannelError::Unreadable)?;
+    secret.set_sensitive(true);
+    Ok(Channel { secret, version: HeaderValue::from(version) })
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use self::path::is_plain;
 use crate::callers::Who;
 use crate::errors::Refusal;
 use crate::framing::BodyLength;
+use crate::header_rules::HeaderRules;
 use crate::pace::Pace;
 use crate::proxy::Gateway;
 use crate::request::Request;
@@ -96,8 +97,12 @@ impl Gateway {
         };
         let whole = foreign.whole.or(upstream.config.whole);
         let longest = whole.unwrap_or(upstream.config.first_byte);
-        let room = upstream.breaker.enter(longest).await.map_err(|_| Refusal::UpstreamFull)?;
-        let authorization = upstream.authorization().await.map_err(|_| Refusal::NoToken)?;
+        // Both are waited for within one limit. Room comes first: so it is bounded how many wait.
+        let limit = tokio::time::sleep(longest);
+        tokio::pin!(limit);
+        let room = upstream.breaker.enter(limit.as_mut()).await;
+        let room = room.map_err(|_| Refusal::UpstreamFull)?;
+        let authorization = upstream.authorization(limit).await.map_err(|_| Refusal::NoToken)?;
         request.way = Some(Way {
             watch: Watch::begin(whole, self.until_revoked(request)),
             pace: Pace::begin(self.clock.monotonic()),
@@ -114,11 +119,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// Begins the copy of a request whose head is as its upstream gets it.
-    pub(crate) fn begin_copy(&self, request: &mut Request, head: &RequestHeader) {
+    /// Begins the copy of a request whose head is dressed, but for the rules of its route.
+    pub(crate) fn begin_copy(
+        &self,
+        request: &mut Request,
+        head: &RequestHeader,
+        rules: &HeaderRules,
+    ) {
         let Some(way) = &mut request.way else { return };
         let Some(mirror) = way.mirror.take() else { return };
-        way.copy = self.mirrors.begin(&mirror, head);
+        way.copy = self.mirrors.begin(&mirror, head, rules);
         if request.body == BodyLength::Known(0) {
             self.end_copy(request);
         }
@@ -139,7 +149,7 @@ impl Gateway {
 
     fn end_copy(&self, request: &mut Request) {
         if let Some(copy) = request.way.as_mut().and_then(|way| way.copy.take()) {
-            self.mirrors.send(copy, self.clock.monotonic());
+            self.mirrors.send(copy, self.clock.clone());
         }
     }
 }

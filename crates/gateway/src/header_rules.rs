@@ -113,6 +113,11 @@ impl Head for ResponseHeader {
 }
 
 impl HeaderRules {
+    /// Whether a header of this name is taken out, or has another value then.
+    pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
+        self.remove.contains(name) || self.set.iter().any(|(set, _)| set == name)
+    }
+
     /// Changes a head.
     pub(crate) fn apply(&self, head: &mut impl Head) -> pingora::Result<()> {
         for name in &self.remove {

@@ -61,6 +61,7 @@ mod socket_client;
 mod spans;
 mod subject;
 mod tls;
+mod together;
 mod tokens;
 mod told_revocations;
 mod upstreams;

@@ -2,12 +2,13 @@
 //!
 //! A copy is sent beside the request and never before it is; what becomes of it changes nothing:
 //! there is room for so many copies at a time, and one more is not made. A copy has no
-//! credentials of the caller.
+//! credentials of the caller, and none of the first upstream's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use contract::Clock;
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, header};
 use parking_lot::Mutex;
@@ -15,7 +16,8 @@ use pingora::http::RequestHeader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::upstreams::{Question, Upstream};
+use crate::header_rules::HeaderRules;
+use crate::upstreams::{Question, Row, Upstream};
 
 /// Copies under way at a time.
 const MOST: usize = 64;
@@ -27,10 +29,11 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Headers that are of the connection, or say who is asking.
-const LEFT_OUT: [HeaderName; 10] = [
+const LEFT_OUT: [HeaderName; 11] = [
     AUTHORIZATION,
     COOKIE,
     HOST,
+    header::PROXY_AUTHORIZATION,
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::EXPECT,
@@ -63,13 +66,20 @@ impl Default for Mirrors {
 }
 
 impl Mirrors {
-    /// Begins a copy of a request for an upstream; none when there is no room.
-    pub(crate) fn begin(&self, upstream: &Arc<Upstream>, head: &RequestHeader) -> Option<Copy> {
+    /// Begins a copy of a request for an upstream; none when there is no room. Of headers that the
+    /// route's rules take out or set it has none: neither the caller's nor what another upstream is
+    /// to get.
+    pub(crate) fn begin(
+        &self,
+        upstream: &Arc<Upstream>,
+        head: &RequestHeader,
+        rules: &HeaderRules,
+    ) -> Option<Copy> {
         let room = self.room.clone().try_acquire_owned().ok()?;
         let headers: HeaderMap = head
             .headers
             .iter()
-            .filter(|(name, _)| !LEFT_OUT.contains(name))
+            .filter(|(name, _)| !LEFT_OUT.contains(name) && !rules.replaces(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let question = Question {
@@ -83,28 +93,23 @@ impl Mirrors {
     }
 
     /// Sends a copy whose body is whole.
-    pub(crate) fn send(&self, copy: Copy, now: Duration) {
+    pub(crate) fn send(&self, copy: Copy, clock: Arc<dyn Clock>) {
         let Copy { upstream, mut question, body, room } = copy;
         question.body = body.freeze();
         let mut under_way = self.under_way.lock();
         while under_way.try_join_next().is_some() {}
         under_way.spawn(async move {
             let _room = room;
-            let Some(at) = upstream.choose(&question.headers, now, None) else { return };
-            if let Ok(Some(own)) = upstream.authorization().await {
-                question.headers.insert(AUTHORIZATION, own);
-            }
-            let asked = upstream.asker.ask(&at.target().peer, &question, LIMIT, LONGEST_ANSWER);
-            match asked.await {
-                Ok(_) => at.target().succeeded(),
-                Err(error) => {
-                    upstream.failed(at.target(), now);
-                    tracing::debug!(
-                        upstream = &*upstream.name,
-                        error = &error as &dyn std::error::Error,
-                        "a copy of a request was not answered"
-                    );
-                }
+            let at = upstream.choose(&question.headers, clock.monotonic(), None);
+            let Some(at) = at else { return };
+            let asked = upstream.ask(at.target(), &question, LIMIT, LONGEST_ANSWER).await;
+            upstream.judge(at.target(), &asked, Row::Copies, clock.monotonic());
+            if let Err(error) = asked {
+                tracing::debug!(
+                    upstream = &*upstream.name,
+                    error = &error as &dyn std::error::Error,
+                    "a copy of a request was not answered"
+                );
             }
         });
     }

@@ -450,13 +450,14 @@ impl ProxyHttp for Gateway {
         let internal = || Error::new_in(ErrorType::InternalError);
         let origin = origin(session).ok_or_else(internal)?;
         request.sent = Some(self.clock.monotonic());
-        let route = request.route.as_ref().ok_or_else(internal)?;
+        let route = request.route.clone().ok_or_else(internal)?;
         if let (Some(way), Some(foreign)) = (&request.way, route.foreign()) {
             let to = To::Foreign(&way.upstream.name);
             request.traced.send(&self.tracer, upstream, to, request.tries)?;
-            way.dress_request(upstream, route, foreign, request, origin)?;
-            self.begin_copy(request, upstream);
-            return Ok(());
+            way.dress_request(upstream, &route, foreign, request, origin)?;
+            let rules = &route.request_headers;
+            self.begin_copy(request, upstream, rules);
+            return rules.apply(upstream);
         }
         let pass = request.pass.as_ref().ok_or_else(internal)?;
         let granted = pass.granted.as_ref().ok_or_else(internal)?;

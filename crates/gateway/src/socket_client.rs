@@ -31,7 +31,7 @@ pub(crate) enum ChannelPlace {
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum ChannelAskError {
     #[error("nobody listens on the socket")]
     Unreachable(#[source] std::io::Error),
     #[error("the server's channel cannot be reached over the link")]
@@ -55,7 +55,7 @@ pub(crate) async fn get(
     place: &ChannelPlace,
     target: &str,
     limit: Duration,
-) -> Result<(StatusCode, Bytes), AskError> {
+) -> Result<(StatusCode, Bytes), ChannelAskError> {
     within(limit, ask(place, (Method::GET, target), Bytes::new(), limit)).await
 }
 
@@ -65,15 +65,15 @@ pub(crate) async fn post(
     target: &str,
     document: impl Into<Bytes>,
     limit: Duration,
-) -> Result<(StatusCode, Bytes), AskError> {
+) -> Result<(StatusCode, Bytes), ChannelAskError> {
     within(limit, ask(place, (Method::POST, target), document.into(), limit)).await
 }
 
 async fn within<T>(
     limit: Duration,
-    asking: impl Future<Output = Result<T, AskError>>,
-) -> Result<T, AskError> {
-    tokio::time::timeout(limit, asking).await.unwrap_or(Err(AskError::TimedOut(limit)))
+    asking: impl Future<Output = Result<T, ChannelAskError>>,
+) -> Result<T, ChannelAskError> {
+    tokio::time::timeout(limit, asking).await.unwrap_or(Err(ChannelAskError::TimedOut(limit)))
 }
 
 async fn ask(
@@ -81,10 +81,10 @@ async fn ask(
     asked: (Method, &str),
     document: Bytes,
     limit: Duration,
-) -> Result<(StatusCode, Bytes), AskError> {
+) -> Result<(StatusCode, Bytes), ChannelAskError> {
     match place {
         ChannelPlace::Socket(path) => {
-            let stream = UnixStream::connect(path).await.map_err(AskError::Unreachable)?;
+            let stream = UnixStream::connect(path).await.map_err(ChannelAskError::Unreachable)?;
             exchange(stream, asked, document).await
         }
         ChannelPlace::Link(link) => {
@@ -93,7 +93,7 @@ async fn ask(
             // Whom it does not believe, a server tells in its first bytes.
             answer.map_err(|error| match link.own_certificate() {
                 Some((certificate, fingerprint)) if link::refused_by_other(&error) => {
-                    AskError::Refused { certificate, fingerprint }
+                    ChannelAskError::Refused { certificate, fingerprint }
                 }
                 _ => error,
             })
@@ -105,7 +105,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     (method, target): (Method, &str),
     document: Bytes,
-) -> Result<(StatusCode, Bytes), AskError> {
+) -> Result<(StatusCode, Bytes), ChannelAskError> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let question = async move {
@@ -125,7 +125,7 @@ async fn exchange(
         let body = Limited::new(answer.into_body(), LONGEST_ANSWER)
             .collect()
             .await
-            .map_err(AskError::Body)?;
+            .map_err(ChannelAskError::Body)?;
         Ok((status, body.to_bytes()))
     };
     tokio::pin!(question, connection);

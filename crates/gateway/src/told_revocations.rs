@@ -14,7 +14,7 @@ use registry::Registry;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, ChannelKeeper};
-use crate::socket_client::{self, AskError, ChannelPlace};
+use crate::socket_client::{self, ChannelAskError, ChannelPlace};
 
 /// Between two looks at whether something was revoked, and before what failed is tried again.
 const LOOK: Duration = Duration::from_millis(250);
@@ -44,7 +44,7 @@ struct Next {
 #[derive(Debug, thiserror::Error)]
 enum NotTold {
     #[error("the server's channel gives no answer")]
-    Silent(#[from] AskError),
+    Silent(#[from] ChannelAskError),
     #[error("the server's channel answers with status {0}")]
     Status(StatusCode),
     #[error("what the server's channel answers cannot be read")]

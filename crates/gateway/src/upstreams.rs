@@ -34,7 +34,7 @@ pub(crate) use balance::{hash, scatter, schedule};
 pub(crate) use breaker::Breaker;
 pub(crate) use credentials::Credentials;
 pub use credentials::{Environment, SecretError, WrittenCredentials, WrittenToken};
-pub(crate) use target::{OnTheWay, Target};
+pub(crate) use target::{OnTheWay, Row, Target};
 pub use tls::TlsError;
 pub(crate) use watch::Watch;
 pub(crate) use written::UpstreamConfig;
@@ -344,36 +344,31 @@ impl Upstream {
         balancer.choose(key, now, except).map(Target::begin)
     }
 
-    /// A request to this endpoint failed.
-    pub(crate) fn failed(&self, target: &Target, now: Duration) {
-        let balancer = self.balancer.load();
-        let is_last = balancer.choose(None, now, Some(target)).is_none();
-        if let Some(out) = target.failed(&self.config.ejection, now, is_last) {
-            self.tallies.ejections.inc();
-            tracing::warn!(
-                upstream = &*self.name, endpoint = %target.address, seconds = out.as_secs_f64(),
-                "failed too often in a row, and gets no requests for a while"
-            );
-        }
-    }
-
-    /// The value of `Authorization` that it is shown, where it is shown one.
-    pub(crate) async fn authorization(&self) -> Result<Option<HeaderValue>, NoToken> {
+    /// The value of `Authorization` that it is shown, where it is shown one. It is waited for no
+    /// longer than `limit` takes.
+    pub(crate) async fn authorization(
+        &self,
+        limit: impl Future<Output = ()>,
+    ) -> Result<Option<HeaderValue>, NoToken> {
         match &self.shown {
             None => Ok(None),
             Some(Shown::Header(header)) => Ok(Some(header.clone())),
-            Some(Shown::Token(tokens)) => tokens.header().await.map(Some).map_err(|error| {
-                tracing::warn!(
-                    upstream = &*self.name,
-                    error = &error as &dyn std::error::Error,
-                    "there is no access token for it"
-                );
-                NoToken
-            }),
+            Some(Shown::Token(tokens)) => tokio::select! {
+                biased;
+                header = tokens.header() => header.map(Some).map_err(|error| {
+                    tracing::debug!(
+                        upstream = &*self.name,
+                        error = &error as &dyn std::error::Error,
+                        "there is no access token for it"
+                    );
+                    NoToken
+                }),
+                () = limit => Err(NoToken),
+            },
         }
     }
 
-    /// It did not take what it was shown: a token is asked for anew.
+    /// It did not take what it was shown: a token is asked for anew, once in a while.
     pub(crate) fn refused(&self, authorization: Option<&HeaderValue>) {
         if let (Some(Shown::Token(tokens)), Some(header)) = (&self.shown, authorization) {
             tokens.refused(header);

@@ -11,6 +11,7 @@ mod identity;
 mod listener;
 mod socket;
 mod stream;
+mod turns;
 mod verify;
 
 pub use address::{Address, InvalidAddress};

@@ -13,11 +13,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::identity::Identity;
 use crate::socket::watch_over;
 use crate::stream::{LinkStream, not_believed};
+use crate::turns::{self, ShareTaken, Turn, Turns};
 
 /// How long a handshake may take.
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes at a time; more wait to be accepted.
-const MOST_HANDSHAKES: usize = 128;
 /// Refusals that are remembered, so that each is said once.
 const MOST_TOLD: usize = 256;
 /// Pause after the system gave no connection.
@@ -28,7 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct LinkListener {
     tcp: TcpListener,
     identity: Option<Arc<Identity>>,
+    /// Handshakes, and connections that wait for one.
     shaking: JoinSet<Shaken>,
+    turns: Turns,
     told: HashSet<(IpAddr, String)>,
     told_in: u64,
 }
@@ -43,8 +44,8 @@ impl LinkListener {
     /// What the system says.
     pub async fn bind(address: SocketAddr, identity: Option<Arc<Identity>>) -> io::Result<Self> {
         let tcp = TcpListener::bind(address).await?;
-        let (shaking, told) = (JoinSet::new(), HashSet::new());
-        Ok(Self { tcp, identity, shaking, told, told_in: 0 })
+        let (shaking, turns, told) = (JoinSet::new(), Turns::new(), HashSet::new());
+        Ok(Self { tcp, identity, shaking, turns, told, told_in: 0 })
     }
 
     /// Where it listens, port 0 resolved.
@@ -55,25 +56,23 @@ impl LinkListener {
         self.tcp.local_addr()
     }
 
-    /// The next connection of whoever is believed. Handshakes go on beside each other, and one that
-    /// fails is told in the log.
+    /// The next connection of whoever is believed. Handshakes go on beside each other, each address
+    /// with its share of them, and one that fails is told in the log.
     pub async fn accept(&mut self) -> (LinkStream, SocketAddr) {
         loop {
-            let may_begin = self.shaking.len() < MOST_HANDSHAKES;
+            let may_begin = self.shaking.len() < turns::MOST + turns::MOST_WAITING;
             tokio::select! {
                 Some(shaken) = self.shaking.join_next(), if !self.shaking.is_empty() => {
                     match shaken {
                         Ok(Ok(connection)) => return connection,
-                        Ok(Err((address, error))) => self.tell(address, &error),
+                        Ok(Err((address, error))) => self.tell(address, reason(&error)),
                         // Nobody aborts one, and a panic was said where it was.
                         Err(_) => {}
                     }
                 }
                 accepted = self.tcp.accept(), if may_begin => match accepted {
                     Ok((stream, address)) => match self.identity.clone() {
-                        Some(identity) => {
-                            self.shaking.spawn(shake(stream, address, identity));
-                        }
+                        Some(identity) => self.begin(stream, address, identity),
                         None => {
                             if watch_over(&stream).is_ok() {
                                 return (LinkStream::plain(stream), address);
@@ -89,17 +88,34 @@ impl LinkListener {
         }
     }
 
+    /// Begins a handshake, once it is its turn.
+    fn begin(&mut self, stream: TcpStream, address: SocketAddr, identity: Arc<Identity>) {
+        if self.turns.became_full() {
+            tracing::warn!(
+                target: "hearthgate::security",
+                %address,
+                "all handshakes of the link are taken, and connections wait: a firewall should let \
+                 the other half alone reach its ports"
+            );
+        }
+        match self.turns.take(address.ip()) {
+            Ok(turn) => {
+                self.shaking.spawn(shake(stream, address, identity, turn));
+            }
+            Err(ShareTaken) => {
+                let reason = "too many connections of its address wait for their handshakes";
+                self.tell(address, reason.to_owned());
+            }
+        }
+    }
+
     /// Says once who was refused and why, until the certificates that are believed are others.
-    fn tell(&mut self, address: SocketAddr, error: &io::Error) {
+    fn tell(&mut self, address: SocketAddr, reason: String) {
         let generation = self.identity.as_ref().map_or(0, |identity| identity.generation());
         if generation != self.told_in || self.told.len() >= MOST_TOLD {
             self.told.clear();
             self.told_in = generation;
         }
-        let reason = match not_believed(error) {
-            Some(reason) => reason.to_string(),
-            None => error.to_string(),
-        };
         if self.told.insert((address.ip(), reason.clone())) {
             tracing::warn!(
                 target: "hearthgate::security",
@@ -111,7 +127,17 @@ impl LinkListener {
     }
 }
 
-async fn shake(stream: TcpStream, address: SocketAddr, identity: Arc<Identity>) -> Shaken {
+fn reason(error: &io::Error) -> String {
+    not_believed(error).map_or_else(|| error.to_string(), |reason| reason.to_string())
+}
+
+async fn shake(
+    stream: TcpStream,
+    address: SocketAddr,
+    identity: Arc<Identity>,
+    turn: Turn,
+) -> Shaken {
+    let _its_turn = turn.comes().await;
     let failed = |error| (address, error);
     stream.set_nodelay(true).and_then(|()| watch_over(&stream)).map_err(failed)?;
     let generation = identity.generation();

@@ -164,6 +164,39 @@ async fn without_an_identity_it_is_plain_tcp() {
     echoes(&mut connected.unwrap(), &mut { accepted.0 }).await.unwrap();
 }
 
+#[tokio::test]
+async fn whoever_fills_handshakes_from_one_address_keeps_nobody_else_away() {
+    let (gateway, server) = (made(), made());
+    let (_one, gateway_side) = identity(&gateway, &[&server]);
+    let (_two, server_side) = identity(&server, &[&gateway]);
+    let (mut listener, address) = listener(Some(server_side)).await;
+    let port = listener.local_addr().unwrap();
+    let accepting = async {
+        loop {
+            listener.accept().await;
+        }
+    };
+    let connecting = async {
+        let mut silent = Vec::new();
+        for _ in 0..400 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            silent.push(within(socket.connect(port)).await.unwrap());
+        }
+        // Less than what a handshake may take: it does not wait for one of them to end.
+        let limit = Duration::from_secs(3);
+        link::connect(&address, Some(&gateway_side), limit).await.unwrap();
+        // More than may wait are closed.
+        let mut closed = 0;
+        for stream in &mut silent {
+            let read = tokio::time::timeout(Duration::from_millis(1), stream.read_u8()).await;
+            closed += usize::from(read.is_ok());
+        }
+        assert!(closed > 0, "all of them wait");
+    };
+    tokio::select! { () = accepting => {}, () = connecting => {} }
+}
+
 #[test]
 fn files_that_no_half_can_use_are_refused_by_name() {
     let (own, peer) = (made(), made());

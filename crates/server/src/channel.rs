@@ -1,5 +1,6 @@
-//! The channel, on its socket and its port: the secret of this link, the server's readiness, and what the gateway denied
-//! and what was revoked there, for the gateway's side alone. It never carries clients' requests, and nothing here is on the other socket.
+//! The channel, on its socket and its port: the secret of this link, the server's readiness, and
+//! what the gateway denied and what was revoked there, for the gateway's side alone. It never
+//! carries clients' requests, and nothing here is on the other socket.
 
 use std::sync::Arc;
 

@@ -92,9 +92,9 @@ pub enum RunError {
     Serve(#[source] io::Error),
 }
 
-/// Answers on both sockets, and on the ports of the link where there are any, until `shutdown` turns true, then ends what is in flight. Databases
-/// stay open: they are the caller's. Each comes with what is asked of what is written to it, whose
-/// packages are loaded before the first request.
+/// Answers on both sockets, and on the ports of the link where there are any, until `shutdown` turns
+/// true, then ends what is in flight. Databases stay open: they are the caller's. Each comes with
+/// what is asked of what is written to it, whose packages are loaded before the first request.
 ///
 /// # Errors
 /// [`RunError`] when packages cannot be used or a socket cannot be bound.

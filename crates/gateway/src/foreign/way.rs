@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, COOKIE, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -20,8 +20,8 @@ use crate::pace::Pace;
 use crate::proxy::{strip_contract, wire};
 use crate::request::{Request, Tries};
 use crate::request_id;
-use crate::routes::{Foreign, Route};
-use crate::upstreams::{Enforces, OnTheWay, Upstream, Watch};
+use crate::routes::{Content, Foreign, Route};
+use crate::upstreams::{Enforces, OnTheWay, Row, Upstream, Watch};
 use crate::wire::Wire;
 
 const TOO_SLOW: ErrorType = ErrorType::new("UpstreamTooSlow");
@@ -104,7 +104,7 @@ impl Way {
         }
     }
 
-    /// Makes of a client's head what the upstream gets.
+    /// Makes of a client's head what the upstream gets, the rules of its route aside.
     pub(crate) fn dress_request(
         &self,
         upstream: &mut RequestHeader,
@@ -128,6 +128,11 @@ impl Way {
         if foreign.enforces != Enforces::SmartToken {
             upstream.remove_header(&AUTHORIZATION);
         }
+        // What is not FHIR may well be pages that know their visitors by cookies.
+        if foreign.enforces == Enforces::None && route.content == Content::Fhir {
+            upstream.remove_header(&COOKIE);
+            upstream.remove_header(&PROXY_AUTHORIZATION);
+        }
         if let Some(authorization) = &self.authorization {
             upstream.insert_header(AUTHORIZATION, authorization)?;
         }
@@ -143,7 +148,7 @@ impl Way {
         upstream.insert_header(request_id::NAME, &request.id)?;
         upstream.insert_header("forwarded", forwarded)?;
         upstream.insert_header("x-forwarded-for", forwarded_for)?;
-        route.request_headers.apply(upstream)
+        Ok(())
     }
 
     /// An answer's head came: what it says of the endpoint, and what of it goes on.
@@ -172,10 +177,7 @@ impl Way {
             self.upstream.refused(self.authorization.as_ref());
         }
         if let Some(at) = &self.at {
-            match answer.status.as_u16() {
-                502..=504 => self.upstream.failed(at.target(), now),
-                _ => at.target().succeeded(),
-            }
+            self.upstream.answered(at.target(), answer.status, Row::Requests, now);
         }
         if route.cors.is_some() {
             let own: Vec<HeaderName> = answer
@@ -276,7 +278,7 @@ impl Way {
 
     fn blame(&self, now: Duration) {
         if let Some(at) = &self.at {
-            self.upstream.failed(at.target(), now);
+            self.upstream.failed(at.target(), Row::Requests, now);
         }
     }
 }

@@ -9,6 +9,9 @@ use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 
+use super::Upstream;
+use super::target::{Row, Target};
+
 /// Asks, on kept connections.
 pub(crate) struct Asker(Connector);
 
@@ -38,6 +41,8 @@ pub(crate) enum AskError {
     Failed(#[source] Box<pingora::Error>),
     #[error("the answer's body is longer than {0} bytes")]
     TooLong(usize),
+    #[error("there is no access token to show")]
+    NoToken,
 }
 
 impl From<Box<pingora::Error>> for AskError {
@@ -121,5 +126,66 @@ impl Asker {
         }
         self.0.release_http_session(session, peer, peer.options.idle_timeout).await;
         Ok((status, body.into()))
+    }
+}
+
+impl Upstream {
+    /// Asks an endpoint, with what the upstream is shown, all within `limit`. A token that has to be
+    /// had first may take half of that.
+    pub(crate) async fn ask(
+        &self,
+        target: &Target,
+        question: &Question,
+        limit: Duration,
+        most: usize,
+    ) -> Result<(StatusCode, Bytes), AskError> {
+        let asked = async {
+            let own = self.authorization(tokio::time::sleep(limit / 2)).await;
+            match own.map_err(|_| AskError::NoToken)? {
+                Some(own) => {
+                    let question = question.clone().with(header::AUTHORIZATION, own);
+                    self.asker.ask(&target.peer, &question, limit, most).await
+                }
+                None => self.asker.ask(&target.peer, question, limit, most).await,
+            }
+        };
+        tokio::time::timeout(limit, asked).await.unwrap_or(Err(AskError::TooSlow(limit)))
+    }
+
+    /// Counts what a question of the gateway's own to an endpoint came to.
+    pub(crate) fn judge(
+        &self,
+        target: &Target,
+        asked: &Result<(StatusCode, Bytes), AskError>,
+        row: Row,
+        now: Duration,
+    ) {
+        match asked {
+            Ok((status, _)) => self.answered(target, *status, row, now),
+            Err(AskError::TooSlow(_) | AskError::Failed(_)) => self.failed(target, row, now),
+            // It answers, or was not asked.
+            Err(AskError::TooLong(_) | AskError::NoToken) => {}
+        }
+    }
+
+    /// Counts an answer of an endpoint: 502 to 504 are failures, since nobody is there behind it.
+    pub(crate) fn answered(&self, target: &Target, status: StatusCode, row: Row, now: Duration) {
+        match status.as_u16() {
+            502..=504 => self.failed(target, row, now),
+            _ => target.succeeded(row),
+        }
+    }
+
+    /// Counts that an endpoint did not answer.
+    pub(crate) fn failed(&self, target: &Target, row: Row, now: Duration) {
+        let balancer = self.balancer.load();
+        let is_last = balancer.choose(None, now, Some(target)).is_none();
+        if let Some(out) = target.failed(row, &self.config.ejection, now, is_last) {
+            self.tallies.ejections.inc();
+            tracing::warn!(
+                upstream = &*self.name, endpoint = %target.address, seconds = out.as_secs_f64(),
+                "failed too often in a row, and gets no requests for a while"
+            );
+        }
     }
 }

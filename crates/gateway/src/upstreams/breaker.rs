@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -43,8 +42,11 @@ impl Breaker {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Room for one request, at once or within `longest`.
-    pub(crate) async fn enter(&self, longest: Duration) -> Result<OwnedSemaphorePermit, Full> {
+    /// Room for one request, at once or before `limit` is over.
+    pub(crate) async fn enter(
+        &self,
+        limit: impl Future<Output = ()>,
+    ) -> Result<OwnedSemaphorePermit, Full> {
         if let Ok(permit) = self.in_flight.clone().try_acquire_owned() {
             return Ok(permit);
         }
@@ -53,7 +55,10 @@ impl Breaker {
         if waiting >= self.most_waiting {
             return Err(Full);
         }
-        let permit = tokio::time::timeout(longest, self.in_flight.clone().acquire_owned()).await;
-        permit.map_err(|_| Full)?.map_err(|_| Full)
+        tokio::select! {
+            biased;
+            permit = self.in_flight.clone().acquire_owned() => permit.map_err(|_| Full),
+            () = limit => Err(Full),
+        }
     }
 }

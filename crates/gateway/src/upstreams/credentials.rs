@@ -13,7 +13,7 @@ use contract::{Clock, Ids};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use super::tokens::{BadKey, Tokens};
+use super::tokens::{BadKey, OutgoingTokens};
 
 /// The text of outgoing credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub(crate) enum Shown {
     /// The same value of `Authorization` each time.
     Header(HeaderValue),
     /// An access token of the moment.
-    Token(Box<Tokens>),
+    Token(Box<OutgoingTokens>),
 }
 
 /// Where a secret is.
@@ -176,7 +176,7 @@ impl Credentials {
             return self.header(environment).map(Shown::Header);
         };
         let pem = key.read(environment)?;
-        let tokens = Tokens::new(source.clone(), &pem, clock.clone(), ids.clone());
+        let tokens = OutgoingTokens::new(source.clone(), &pem, clock.clone(), ids.clone());
         let tokens = tokens.map_err(|BadKey| SecretError::NoKey(key.told()))?;
         Ok(Shown::Token(Box::new(tokens)))
     }

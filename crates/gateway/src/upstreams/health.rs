@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::ACCEPT;
 use tokio::task::JoinSet;
 
 use super::Upstream;
-use super::ask::Question;
+use super::ask::{AskError, Question};
 use super::target::Target;
 use super::written::{ExpectedBase, Health};
 
@@ -34,12 +34,15 @@ pub(crate) async fn keep_checking(upstream: Arc<Upstream>, health: Health) {
 
 async fn check(upstream: &Upstream, health: &Health, target: &Target) {
     let host = upstream.host_for(None);
-    let mut question =
-        Question::get(&health.path, host).with(ACCEPT, HeaderValue::from_static("*/*"));
-    if let Some(authorization) = upstream.authorization().await.ok().flatten() {
-        question = question.with(AUTHORIZATION, authorization);
-    }
-    let asked = upstream.asker.ask(&target.peer, &question, health.timeout, LONGEST_ANSWER).await;
+    let question = Question::get(&health.path, host).with(ACCEPT, HeaderValue::from_static("*/*"));
+    let asked = match upstream.ask(target, &question, health.timeout, LONGEST_ANSWER).await {
+        // What answers everybody is well without a token.
+        Err(AskError::NoToken) => {
+            let limit = health.timeout / 2;
+            upstream.asker.ask(&target.peer, &question, limit, LONGEST_ANSWER).await
+        }
+        asked => asked,
+    };
     let well = match &asked {
         Ok((status, _)) => *status == health.status,
         Err(_) => false,

@@ -31,7 +31,16 @@ pub(crate) struct State {
     contrary: AtomicU32,
     /// Until when it is taken out, in nanoseconds of the monotonic clock; 0 when it is not.
     out_until: AtomicU64,
-    failures: Mutex<Failures>,
+    of_requests: Mutex<Failures>,
+    of_copies: Mutex<Failures>,
+}
+
+/// Which failures follow each other: those of requests, or those of copies, whose answers nobody
+/// waits for. An answer to one says nothing of the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Row {
+    Requests,
+    Copies,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +85,15 @@ impl Drop for OnTheWay {
     }
 }
 
+impl State {
+    fn failures(&self, row: Row) -> &Mutex<Failures> {
+        match row {
+            Row::Requests => &self.of_requests,
+            Row::Copies => &self.of_copies,
+        }
+    }
+}
+
 impl Default for State {
     /// Nothing bad is known.
     fn default() -> Self {
@@ -84,7 +102,8 @@ impl Default for State {
             checked: AtomicU8::new(Checked::Well as u8),
             contrary: AtomicU32::new(0),
             out_until: AtomicU64::new(0),
-            failures: Mutex::default(),
+            of_requests: Mutex::default(),
+            of_copies: Mutex::default(),
         }
     }
 }
@@ -157,8 +176,8 @@ impl Target {
     }
 
     /// A request to it succeeded.
-    pub(crate) fn succeeded(&self) {
-        let mut failures = self.state.failures.lock();
+    pub(crate) fn succeeded(&self, row: Row) {
+        let mut failures = self.state.failures(row).lock();
         if failures.in_a_row > 0 || failures.times_out > 0 {
             *failures = Failures::default();
         }
@@ -168,11 +187,12 @@ impl Target {
     /// it is the last one, for that would help nobody.
     pub(crate) fn failed(
         &self,
+        row: Row,
         ejection: &Ejection,
         now: Duration,
         is_last: bool,
     ) -> Option<Duration> {
-        let mut failures = self.state.failures.lock();
+        let mut failures = self.state.failures(row).lock();
         failures.in_a_row = failures.in_a_row.saturating_add(1);
         if failures.in_a_row < ejection.failures || is_last {
             return None;
@@ -214,28 +234,44 @@ mod tests {
         let at = Duration::from_secs;
         let mut now = at(10);
         for out in [1, 2, 3, 3] {
-            assert_eq!(target.failed(&EJECTION, now, false), None);
-            assert_eq!(target.failed(&EJECTION, now, false), Some(at(out)));
+            assert_eq!(target.failed(Row::Requests, &EJECTION, now, false), None);
+            assert_eq!(target.failed(Row::Requests, &EJECTION, now, false), Some(at(out)));
             assert!(!target.is_available(now));
             assert!(!target.is_available(now + at(out) - Duration::from_nanos(1)));
             now += at(out);
             assert!(target.is_available(now));
         }
-        target.succeeded();
-        target.failed(&EJECTION, now, false);
-        assert_eq!(target.failed(&EJECTION, now, false), Some(at(1)));
+        target.succeeded(Row::Requests);
+        target.failed(Row::Requests, &EJECTION, now, false);
+        assert_eq!(target.failed(Row::Requests, &EJECTION, now, false), Some(at(1)));
     }
 
     #[test]
     fn a_success_between_failures_keeps_it_in() {
         let target = target();
         for _ in 0..10 {
-            assert_eq!(target.failed(&EJECTION, Duration::ZERO, false), None);
-            target.succeeded();
+            assert_eq!(target.failed(Row::Requests, &EJECTION, Duration::ZERO, false), None);
+            target.succeeded(Row::Requests);
         }
         for _ in 0..10 {
-            assert_eq!(target.failed(&EJECTION, Duration::ZERO, true), None, "it is the last one");
+            assert_eq!(
+                target.failed(Row::Requests, &EJECTION, Duration::ZERO, true),
+                None,
+                "it is the last one"
+            );
         }
+    }
+
+    // GW-005, GW-009
+    #[test]
+    fn copies_have_a_row_of_their_own() {
+        let target = target();
+        let now = Duration::ZERO;
+        assert_eq!(target.failed(Row::Requests, &EJECTION, now, false), None);
+        assert_eq!(target.failed(Row::Copies, &EJECTION, now, false), None);
+        target.succeeded(Row::Copies);
+        assert_eq!(target.failed(Row::Copies, &EJECTION, now, false), None);
+        assert!(target.failed(Row::Requests, &EJECTION, now, false).is_some());
     }
 
     // GW-005
@@ -256,8 +292,8 @@ mod tests {
     #[test]
     fn a_good_check_ends_what_failing_requests_began() {
         let target = target();
-        target.failed(&EJECTION, Duration::ZERO, false);
-        target.failed(&EJECTION, Duration::ZERO, false);
+        target.failed(Row::Requests, &EJECTION, Duration::ZERO, false);
+        target.failed(Row::Requests, &EJECTION, Duration::ZERO, false);
         assert!(!target.is_available(Duration::ZERO));
         target.checked(true, 1, 1);
         assert!(target.is_available(Duration::ZERO));

@@ -2,9 +2,10 @@
 //! assertion with its key and is given a token for a while (SMART App Launch 2.2, "Client
 //! Authentication: Asymmetric" and "Backend Services"; RFC 7523).
 //!
-//! A token is asked for anew when three quarters of its time are over, by one request while the
-//! others go on with the old one. The server that gives them is an upstream like any other, so
-//! that its TLS, its endpoints and its times are said there.
+//! A token is asked for once for all who need one, and what comes of that is everybody's, a failure
+//! too. It is asked for anew when three quarters of its time are over, or when its upstream refused
+//! it; until there is another, requests go on with the old one. The server that gives them is an
+//! upstream like any other, so that its TLS, its endpoints and its times are said there.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use contract::{Clock, Ids};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
@@ -24,11 +25,12 @@ use ring::signature::{
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use super::Upstream;
 use super::ask::{AskError, Question};
 use super::credentials::TokenSource;
+use super::target::Row;
+use crate::together::{Joined, Together};
 
 /// For how long an assertion may be used: five minutes is the most that is allowed.
 const ASSERTION_LIFE: i64 = 240;
@@ -36,6 +38,11 @@ const ASSERTION_LIFE: i64 = 240;
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// After a failure, nobody is asked for so long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After a token was refused and another asked for, no refusal counts for so long: an upstream may
+/// answer 401 to whatever some client asks, however good the token is.
+const DEAF: Duration = Duration::from_secs(5);
 /// For how long a token is good of which nothing is said.
 const ASSUMED_LIFE: u64 = 60;
 
@@ -46,8 +53,13 @@ enum Key {
     Rs384(RsaKeyPair),
 }
 
-/// The token of one upstream, and how another is had.
-pub(crate) struct Tokens {
+/// The token that one upstream is shown, and how another is had.
+pub(crate) struct OutgoingTokens {
+    kept: Arc<Kept>,
+    asking: Together<Result<HeaderValue, Arc<TokenError>>>,
+}
+
+struct Kept {
     source: TokenSource,
     key: Key,
     random: SystemRandom,
@@ -55,8 +67,9 @@ pub(crate) struct Tokens {
     ids: Arc<dyn Ids>,
     /// Who gives them; set once all upstreams are there.
     giver: OnceLock<Arc<Upstream>>,
-    held: RwLock<Option<Held>>,
-    asking: Mutex<()>,
+    held: Mutex<Option<Held>>,
+    /// Until when no refusal counts.
+    deaf: Mutex<Duration>,
 }
 
 #[derive(Clone)]
@@ -88,19 +101,21 @@ pub(crate) enum TokenError {
     Unreadable,
     #[error("the assertion cannot be signed")]
     Unsigned,
+    #[error("the question ended without saying how")]
+    Lost,
 }
 
 /// The key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadKey;
 
-impl std::fmt::Debug for Tokens {
+impl std::fmt::Debug for OutgoingTokens {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Tokens")
+        formatter.write_str("OutgoingTokens")
     }
 }
 
-impl Tokens {
+impl OutgoingTokens {
     /// With the key in PKCS #8 and PEM: P-256, P-384 or RSA.
     pub(crate) fn new(
         source: TokenSource,
@@ -110,52 +125,74 @@ impl Tokens {
     ) -> Result<Self, BadKey> {
         let random = SystemRandom::new();
         let key = Key::read(pem, &random).ok_or(BadKey)?;
-        let (giver, held, asking) = (OnceLock::new(), RwLock::new(None), Mutex::new(()));
-        Ok(Self { source, key, random, clock, ids, giver, held, asking })
+        let (giver, held, deaf) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        let kept = Kept { source, key, random, clock, ids, giver, held, deaf };
+        Ok(Self { kept: Arc::new(kept), asking: Together::default() })
     }
 
     /// The name of the upstream that gives them.
     pub(crate) fn giver(&self) -> &str {
-        &self.source.upstream
+        &self.kept.source.upstream
     }
 
     /// Says who that is.
     pub(crate) fn given_by(&self, giver: Arc<Upstream>) {
         // Said once, when all upstreams are begun.
-        let _ = self.giver.set(giver);
+        let _ = self.kept.giver.set(giver);
     }
 
-    /// The value of `Authorization`.
-    pub(crate) async fn header(&self) -> Result<HeaderValue, TokenError> {
-        let held = self.held.read().clone();
-        let now = self.clock.monotonic();
-        match held {
-            Some(held) if now < held.renew => return Ok(held.header),
-            Some(held) if now < held.end => {
-                // One asks, and the others need not wait for it.
-                let Ok(_asking) = self.asking.try_lock() else { return Ok(held.header) };
-                return Ok(self.ask().await.unwrap_or(held.header));
-            }
-            _ => {}
-        }
-        let _asking = self.asking.lock().await;
-        // Whoever was before us may have got one.
-        if let Some(held) = self.held.read().clone()
-            && now < held.renew
+    /// The value of `Authorization`. Waited for only where no token is held.
+    pub(crate) async fn header(&self) -> Result<HeaderValue, Arc<TokenError>> {
+        let held = self.kept.held.lock().clone();
+        let now = self.kept.clock.monotonic();
+        if let Some(held) = held
+            && now < held.end
         {
+            if now >= held.renew {
+                self.ask();
+            }
             return Ok(held.header);
         }
-        self.ask().await
+        self.ask().outcome().await.unwrap_or_else(|| Err(Arc::new(TokenError::Lost)))
     }
 
     /// The upstream refused this token.
     pub(crate) fn refused(&self, header: &HeaderValue) {
-        let mut held = self.held.write();
-        if held.as_ref().is_some_and(|held| held.header == *header) {
-            *held = None;
+        let now = self.kept.clock.monotonic();
+        if self.kept.held.lock().as_ref().is_none_or(|held| held.header != *header) {
+            return;
         }
+        {
+            let mut deaf = self.kept.deaf.lock();
+            if now < *deaf {
+                return;
+            }
+            *deaf = now + DEAF;
+        }
+        self.ask();
     }
 
+    /// Asks for a token, together with whoever else does.
+    fn ask(&self) -> Joined<Result<HeaderValue, Arc<TokenError>>> {
+        let kept = self.kept.clone();
+        self.asking.join(|| async move {
+            match kept.ask().await {
+                Ok(header) => (Ok(header), Duration::ZERO),
+                Err(error) => {
+                    tracing::warn!(
+                        upstream = kept.source.upstream,
+                        client = kept.source.client,
+                        error = &error as &dyn std::error::Error,
+                        "no access token is given"
+                    );
+                    (Err(Arc::new(error)), PAUSE)
+                }
+            }
+        })
+    }
+}
+
+impl Kept {
     async fn ask(&self) -> Result<HeaderValue, TokenError> {
         let giver = self.giver.get().ok_or(TokenError::NoEndpoint)?;
         let now = self.clock.monotonic();
@@ -169,8 +206,9 @@ impl Tokens {
             headers: HeaderMap::from_iter([(CONTENT_TYPE, form), (ACCEPT, json)]),
             body: self.form()?,
         };
-        let (status, body) =
-            giver.asker.ask(&at.target().peer, &question, LIMIT, LONGEST_ANSWER).await?;
+        let asked = giver.asker.ask(&at.target().peer, &question, LIMIT, LONGEST_ANSWER).await;
+        giver.judge(at.target(), &asked, Row::Requests, self.clock.monotonic());
+        let (status, body) = asked?;
         if status != StatusCode::OK {
             return Err(TokenError::Refused(status));
         }
@@ -184,7 +222,7 @@ impl Tokens {
         header.set_sensitive(true);
         let life = Duration::from_secs(given.expires_in.unwrap_or(ASSUMED_LIFE));
         let held = Held { header: header.clone(), renew: now + life * 3 / 4, end: now + life };
-        *self.held.write() = Some(held);
+        *self.held.lock() = Some(held);
         Ok(header)
     }
 

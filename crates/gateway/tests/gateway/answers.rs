@@ -1,9 +1,16 @@
 //! Answers: passed on when they are answers to the request, and what is said when there is none.
 
-use contract::{ChannelSecret, Nonce, Versions};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::harness::{CountedIds, start, start_alone, within};
+use contract::{ChannelSecret, Nonce, Versions};
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+
+use crate::harness::{CountedIds, connect, socket, start, start_alone, within};
 use crate::stub::{Script, Stub};
+use crate::upstream::real_now;
 
 // GW-010
 #[tokio::test]
@@ -84,6 +91,43 @@ async fn a_server_that_never_knows_the_secret_is_asked_twice_and_no_more() {
     stub.script([Script::Misdirected, Script::Misdirected]);
     running.get("/fhir/Patient/1").await.is_refusal(503);
     assert_eq!(running.get("/fhir/Patient/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn of_many_that_find_the_secret_stale_one_reads_and_its_failure_is_everybodys() {
+    let (running, stub) = start().await;
+    // From now on its channel takes connections and says nothing.
+    let channel = socket(&running.dir, "channel.sock");
+    std::fs::remove_file(&channel).expect("the stub's");
+    let silent = UnixListener::bind(&channel).expect("a socket");
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = read.clone();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut held = Vec::new();
+        while let Ok(connection) = silent.accept().await {
+            held.push(connection);
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    stub.change_secret();
+    let begun = real_now();
+    let mut asking = JoinSet::new();
+    for _ in 0..30 {
+        let (bytes, listen) =
+            (running.request("GET", "/fhir/Patient/1", &[], ""), running.bound.listen);
+        asking.spawn(async move {
+            let mut connection = connect(listen).await;
+            connection.write(bytes.as_bytes()).await;
+            connection.read_answer().await
+        });
+    }
+    for refused in within("the refusals", asking.join_all()).await {
+        refused.is_refusal(503);
+    }
+    // A reading takes 2 s, and a second one is for whoever came late.
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    assert!(read.load(Ordering::SeqCst) <= 2, "{read:?}");
 }
 
 // GW-007

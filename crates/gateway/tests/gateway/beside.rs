@@ -1,27 +1,20 @@
-//! What the gateway asks beside a request: copies for a second upstream, access tokens, an
-//! authorizer; and what it shows upstreams of itself.
+//! What the gateway asks beside a request: copies for a second upstream, and an authorizer; and what
+//! it shows upstreams of itself.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    UnparsedPublicKey,
-};
 use serde_json::{Value, json};
 
 use crate::foreign::{alone, start_of, to, upstream};
 use crate::harness::{request, start_alone, within};
 use crate::upstream::{Play, Upstream, real_now};
 
-fn answer(status: &str, body: &str) -> Play {
+pub(crate) fn answer(status: &str, body: &str) -> Play {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
     Play::Bytes((head + body).into_bytes())
 }
 
-async fn until_seen(upstream: &Upstream, count: usize) {
+pub(crate) async fn until_seen(upstream: &Upstream, count: usize) {
     within("requests at the upstream", async {
         while upstream.seen().len() < count {
             tokio::task::yield_now().await;
@@ -85,6 +78,84 @@ async fn a_mirror_that_is_down_or_slow_changes_nothing() {
     assert_eq!(first.seen().len(), 200);
 }
 
+// GW-009, GW-003
+#[tokio::test]
+async fn a_copy_has_no_header_that_its_route_sets_or_takes_out_and_fhir_no_cookie() {
+    let (first, second) = (Upstream::start(Play::Echo).await, Upstream::start(Play::Echo).await);
+    let rules = json!({
+        "set": {"x-api-key": "of-the-first"}, "remove": ["x-out"], "rename": {"x-old": "x-new"},
+    });
+    let mut routes = json!([to("/a", "a"), to("/pages", "a")]);
+    for route in routes.as_array_mut().expect("an array") {
+        route["mirror"] = json!({"upstream": "copy", "percent": 100});
+        route["request_headers"] = rules.clone();
+    }
+    routes[1]["name"] = json!("pages");
+    routes[1]["content"] = json!("other");
+    let upstreams =
+        json!({"a": upstream(&[&first], json!({})), "copy": upstream(&[&second], json!({}))});
+    let running = start_of(routes, upstreams).await;
+    let fields = [
+        ("Cookie", "session=1"),
+        ("Proxy-Authorization", "Basic eDp5"),
+        ("X-Api-Key", "of-the-caller"),
+        ("X-Out", "1"),
+        ("X-Old", "2"),
+    ];
+    for (number, target, cookie) in [(1, "/a/Patient/1", None), (2, "/pages/a", Some("session=1"))]
+    {
+        let bytes = running.request("GET", target, &fields, "");
+        assert_eq!(running.send(&bytes).await.status, 200);
+        until_seen(&second, number).await;
+        let seen = first.seen().pop().expect("the request");
+        assert_eq!(seen.values("x-api-key"), ["of-the-first"]);
+        assert_eq!((seen.values("x-out"), seen.values("x-new")), (vec![], vec!["2"]));
+        assert_eq!(seen.values("cookie"), cookie.into_iter().collect::<Vec<_>>(), "{target}");
+        let copy = second.seen().pop().expect("the copy");
+        assert_eq!(copy.line(), format!("GET {target} HTTP/1.1"));
+        for name in ["x-api-key", "x-out", "x-new", "cookie", "proxy-authorization"] {
+            assert_eq!(copy.values(name), [""; 0], "{name}: {target}");
+        }
+        assert_eq!(copy.values("x-old"), ["2"]);
+    }
+    assert_eq!(first.seen()[0].values("proxy-authorization"), [""; 0]);
+}
+
+// GW-005, GW-009
+#[tokio::test]
+async fn an_endpoint_that_answers_503_to_copies_is_taken_out() {
+    let first = Upstream::start(Play::Echo).await;
+    let (bad, good) =
+        (Upstream::start(answer("503 No", "")).await, Upstream::start(Play::Echo).await);
+    let mut route = to("/a", "a");
+    route["mirror"] = json!({"upstream": "copy", "percent": 100});
+    let upstreams = json!({
+        "a": upstream(&[&first], json!({})),
+        "copy": upstream(&[&bad, &good], json!({"failures": 2})),
+    });
+    let running = start_of(json!([route]), upstreams).await;
+    for number in 1..=12 {
+        assert_eq!(running.get("/a/Patient/1").await.status, 200);
+        within("the copy", async {
+            while bad.seen().len() + good.seen().len() < number {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        if bad.seen().len() == 2 {
+            // Its answer is counted once it has come.
+            let out = "hearthgate_gateway_upstream_ejections_total{upstream=\"copy\"}";
+            within("it to be taken out", async {
+                while running.metric(out).await < 1.0 {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+    }
+    assert_eq!(bad.seen().len(), 2);
+}
+
 // GW-013
 #[tokio::test]
 async fn an_upstream_is_shown_what_a_file_or_the_environment_holds() {
@@ -113,81 +184,6 @@ async fn an_upstream_is_shown_what_a_file_or_the_environment_holds() {
     assert_eq!(shown, ["Bearer planted-outgoing-token", "Basic aHViOnBsYW50ZWQtcGFzc3dvcmQ="]);
     let log = running.stop().await.text() + &crate::secrets::captured_logs();
     assert!(!log.contains("planted"), "a secret stands in a log");
-}
-
-// GW-013
-#[tokio::test]
-async fn an_access_token_is_asked_for_with_a_signed_assertion_and_anew_when_its_time_is_over() {
-    let random = SystemRandom::new();
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random);
-    let pkcs8 = pkcs8.expect("a key");
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, pkcs8.as_ref(), &random);
-    let public = pair.expect("a key").public_key().as_ref().to_vec();
-    let encoded = base64::engine::general_purpose::STANDARD.encode(pkcs8.as_ref());
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{encoded}\n-----END PRIVATE KEY-----\n");
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("key.pem");
-    std::fs::write(&file, pem).expect("a file");
-
-    let token = |text: &str| {
-        let body = json!({"access_token": text, "token_type": "bearer", "expires_in": 100});
-        answer("200 OK", &body.to_string())
-    };
-    let (issuer, lab) = (Upstream::start(token("one")).await, Upstream::start(Play::Echo).await);
-    let credentials = json!({"credentials": {"file": file, "token": {
-        "upstream": "issuer", "path": "/token", "audience": "https://issuer.example/token",
-        "client": "hub", "key_id": "k-1", "scope": "system/*.rs",
-    }}});
-    let upstreams = json!({
-        "issuer": upstream(&[&issuer], json!({})), "lab": upstream(&[&lab], credentials),
-    });
-    let running = start_of(json!([to("/lab", "lab")]), upstreams).await;
-    let shown = async |status: u16| {
-        assert_eq!(running.get("/lab/Patient/1").await.status, status);
-        lab.seen().last().map(|seen| seen.values("authorization").join("|")).unwrap_or_default()
-    };
-    assert_eq!(shown(200).await, "Bearer one");
-    assert_eq!(shown(200).await, "Bearer one");
-    let asked = issuer.only();
-    assert_eq!(asked.line(), "POST /token HTTP/1.1");
-    let form = String::from_utf8(asked.body).expect("text");
-    assert!(form.contains("grant_type=client_credentials&"), "{form}");
-    assert!(form.contains("&scope=system%2F%2A.rs&"), "{form}");
-    let assertion = form.rsplit_once("&client_assertion=").expect("an assertion").1;
-    let (signed, signature) = assertion.rsplit_once('.').expect("three parts");
-    let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
-    let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public);
-    key.verify(signed.as_bytes(), &signature).expect("the key's own signature");
-    let parts: Vec<Value> = signed
-        .split('.')
-        .map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")))
-        .collect::<Result<_, _>>()
-        .expect("JSON");
-    assert_eq!(parts[0], json!({"alg": "ES384", "typ": "JWT", "kid": "k-1"}));
-    assert_eq!((&parts[1]["iss"], &parts[1]["sub"]), (&json!("hub"), &json!("hub")));
-    assert_eq!(parts[1]["aud"], "https://issuer.example/token");
-    let life =
-        parts[1]["exp"].as_i64().expect("a time") - parts[1]["iat"].as_i64().expect("a time");
-    assert!((1..=300).contains(&life), "{life}");
-
-    // Three quarters of its time are over: another, but the old one while none is given.
-    running.clock.advance(Duration::from_secs(80));
-    issuer.play(answer("503 Later", ""));
-    assert_eq!(shown(200).await, "Bearer one");
-    issuer.play(token("two"));
-    assert_eq!(shown(200).await, "Bearer two");
-    // Refused where it is shown: another for the next request.
-    lab.play(answer("401 No", ""));
-    assert_eq!(shown(401).await, "Bearer two");
-    issuer.play(token("three"));
-    lab.play(Play::Echo);
-    assert_eq!(shown(200).await, "Bearer three");
-    // All of its time is over and nobody gives one: not let through without.
-    running.clock.advance(Duration::from_secs(101));
-    issuer.play(answer("400 No", "{}"));
-    let before = lab.seen().len();
-    running.get("/lab/Patient/1").await.is_refusal(503);
-    assert_eq!(lab.seen().len(), before);
 }
 
 #[tokio::test]
@@ -225,4 +221,24 @@ async fn an_authorizer_can_only_refuse_and_its_silence_does() {
         running.get("/lab/Patient/3").await.is_refusal(503);
     }
     assert_eq!(lab.seen().len(), reached, "it fails closed");
+}
+
+// GW-005
+#[tokio::test]
+async fn an_authorizer_that_answers_503_is_taken_out() {
+    let (bad, good) =
+        (Upstream::start(answer("503 No", "")).await, Upstream::start(answer("200 OK", "")).await);
+    let lab = Upstream::start(Play::Echo).await;
+    let mut route = to("/lab", "lab");
+    route["authorizer"] = json!({"upstream": "judge", "path": "/check"});
+    let upstreams = json!({
+        "lab": upstream(&[&lab], json!({})),
+        "judge": upstream(&[&bad, &good], json!({"failures": 2})),
+    });
+    let running = start_of(json!([route]), upstreams).await;
+    let mut refused = 0;
+    for _ in 0..20 {
+        refused += usize::from(running.get("/lab/Patient/1").await.status == 503);
+    }
+    assert_eq!((bad.seen().len(), refused), (2, 2));
 }

@@ -16,6 +16,7 @@ mod issuer;
 mod limits;
 mod names;
 mod operating;
+mod outgoing;
 mod reloads;
 mod renewals;
 mod roles;

@@ -27,6 +27,12 @@ impl Target {
         let cpu = self.rounds.iter().map(|round| Some(micros(round.cpu?)));
         cpu.collect::<Option<Vec<_>>>().map(median)
     }
+
+    /// What share of a processor its load took, in the median.
+    pub(crate) fn load(&self) -> Option<f64> {
+        let load = self.rounds.iter().map(|round| round.load);
+        load.collect::<Option<Vec<_>>>().map(median)
+    }
 }
 
 /// The median, round by round, of the rate of `ours` by that of `peer`.
@@ -35,23 +41,28 @@ pub(crate) fn ratio(ours: &Target, peer: &Target) -> f64 {
     median(rounds.map(|(ours, peer)| ours.rate / peer.rate).collect())
 }
 
-/// The table of these targets.
+/// The table of these targets; with the share of a processor that their loads took, where that is
+/// known.
 pub(crate) fn table(title: &str, targets: &[&Target]) -> String {
     let mut text = format!("\n{title}\n");
-    let heading = ["answers/s", "p50 ms", "p99 ms", "CPU µs"];
-    line(&mut text, "", &heading.map(str::to_owned));
+    let shows_load = targets.iter().any(|target| target.load().is_some());
+    let heading = ["answers/s", "p50 ms", "p99 ms", "CPU µs", "load %"];
+    let columns = if shows_load { 5 } else { 4 };
+    line(&mut text, "", &heading.map(str::to_owned)[..columns]);
     for target in targets {
         let millis = |of: fn(&Round) -> Duration| {
             format!("{:.2}", target.median(|round| micros(of(round))) / 1000.0)
         };
         let cpu = target.cpu_micros().map_or_else(String::new, |cpu| format!("{cpu:.1}"));
-        let columns = [
+        let load = target.load().map_or_else(String::new, |load| format!("{:.0}", load * 100.0));
+        let all = [
             format!("{:.0}", target.median(|round| round.rate)),
             millis(|round| round.median),
             millis(|round| round.slowest_of_100),
             cpu,
+            load,
         ];
-        line(&mut text, &target.name, &columns);
+        line(&mut text, &target.name, &all[..columns]);
     }
     text
 }
@@ -93,7 +104,34 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use std::time::Duration;
+
+    use super::{Target, median, table};
+    use crate::bench::load::Round;
+
+    fn target(loads: &[Option<f64>]) -> Target {
+        let mut target = Target::new("one");
+        let time = Duration::from_millis(1);
+        target.rounds.extend(loads.iter().map(|load| Round {
+            rate: 10.0,
+            median: time,
+            slowest_of_100: time,
+            cpu: Some(time),
+            load: *load,
+        }));
+        target
+    }
+
+    #[test]
+    fn the_share_of_the_load_stands_in_a_row_where_it_is_known() {
+        let known = table("a", &[&target(&[Some(0.2), Some(0.97), Some(0.98)])]);
+        assert!(known.contains("load %") && known.trim_end().ends_with(" 97"), "{known}");
+        let unknown = table("a", &[&target(&[None])]);
+        assert!(
+            !unknown.contains("load %") && unknown.trim_end().ends_with(" 1000.0"),
+            "{unknown}"
+        );
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {

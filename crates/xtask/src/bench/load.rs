@@ -33,6 +33,9 @@ pub(crate) struct Round {
     pub(crate) slowest_of_100: Duration,
     /// Processor time of the process under test for one answer, where it is one of its own.
     pub(crate) cpu: Option<Duration>,
+    /// What share of a processor its load took, where that is a program of one thread: near 1 it is
+    /// what is full.
+    pub(crate) load: Option<f64>,
 }
 
 const WARMING_UP: u8 = 0;
@@ -86,6 +89,7 @@ impl Round {
             median: at(50),
             slowest_of_100: at(99),
             cpu: cpu.map(|cpu| cpu / answers),
+            load: None,
         })
     }
 }

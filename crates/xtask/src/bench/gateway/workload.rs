@@ -74,9 +74,10 @@ impl Workload {
         if !window.warm_up.is_zero() {
             run(window.warm_up)?;
         }
-        let before = tree::cpu(proxy.id())?;
+        let (before, load_before) = (tree::cpu(proxy.id())?, tree::cpu_of_ended()?);
         let told = run(window.measured)?;
         let used = tree::cpu(proxy.id())?.saturating_sub(before);
+        let of_load = tree::cpu_of_ended()?.saturating_sub(load_before);
         let load = Load::told(&told).ok_or_else(|| format!("wrk told: {told}"))?;
         if load.failed.sum() > 0 || load.answers == 0 {
             return Err(self.failed(proxy, load.failed.sum(), load.answers));
@@ -86,6 +87,7 @@ impl Workload {
             median: load.median,
             slowest_of_100: load.slowest_of_100,
             cpu: Some(used / load.answers),
+            load: Some(of_load.as_secs_f64() / load.elapsed.as_secs_f64()),
         })
     }
 
@@ -97,21 +99,29 @@ impl Workload {
         rounds: Rounds,
         rate: f64,
     ) -> Result<Round, Failure> {
-        let seconds = whole_seconds(rounds.window().measured);
-        let mut command = Command::new(Tool::H2load.path()?);
-        command.args(["--h1", "-t", "1", "-c", &CONNECTIONS.to_string()]);
-        command.args(["-D", &seconds.to_string()]);
-        command.arg(format!("--rps={:.3}", rate / f64::from(CONNECTIONS)));
-        if self == Self::Post {
-            command.arg("-d").arg(posted(site)?);
+        let window = rounds.window();
+        let seconds = whole_seconds(window.measured);
+        let run = |seconds: u64| {
+            let mut command = Command::new(Tool::H2load.path()?);
+            command.args(["--h1", "-t", "1", "-c", &CONNECTIONS.to_string()]);
+            command.args(["-D", &seconds.to_string()]);
+            command.arg(format!("--rps={:.3}", rate / f64::from(CONNECTIONS)));
+            if self == Self::Post {
+                command.arg("-d").arg(posted(site)?);
+            }
+            if let Some(authorization) = authorization(proxy) {
+                command.args(["-H", &format!("Authorization: {authorization}")]);
+            }
+            command.arg(base(proxy) + &self.path());
+            output(command, proxy)
+        };
+        if !window.warm_up.is_zero() {
+            run(whole_seconds(window.warm_up))?;
         }
-        if let Some(authorization) = authorization(proxy) {
-            command.args(["-H", &format!("Authorization: {authorization}")]);
-        }
-        command.arg(base(proxy) + &self.path());
-        let before = tree::cpu(proxy.id())?;
-        let told = output(command, proxy)?;
+        let (before, load_before) = (tree::cpu(proxy.id())?, tree::cpu_of_ended()?);
+        let told = run(seconds)?;
         let used = tree::cpu(proxy.id())?.saturating_sub(before);
+        let of_load = tree::cpu_of_ended()?.saturating_sub(load_before);
         let (answers, failed) = of_h2load(&told).ok_or_else(|| format!("h2load told: {told}"))?;
         if failed > 0 || answers == 0 {
             return Err(self.failed(proxy, failed, answers));
@@ -122,6 +132,7 @@ impl Workload {
             median: Duration::ZERO,
             slowest_of_100: Duration::ZERO,
             cpu: Some(used / answers),
+            load: Some(of_load.as_secs_f64() / Duration::from_secs(seconds).as_secs_f64()),
         })
     }
 
