@@ -276,11 +276,7 @@ impl Door {
 
     /// Waits for a connection's first bytes. One that was accepted a moment ago is not idle: its
     /// first request is on its way, and a stop lets it come.
-    async fn is_spoken_to(
-        wire: &mut Wire,
-        idle: Duration,
-        shutdown: &watch::Receiver<bool>,
-    ) -> bool {
+    async fn is_spoken_to(wire: &Wire, idle: Duration, shutdown: &watch::Receiver<bool>) -> bool {
         let mut shutdown = shutdown.clone();
         let fresh = tokio::time::sleep(FRESH);
         let stopped = async {
@@ -289,15 +285,16 @@ impl Door {
         };
         tokio::select! {
             biased;
-            spoken = wire.read_ahead() => spoken,
+            () = wire.is_spoken_to() => true,
             () = stopped => false,
             () = tokio::time::sleep(idle) => false,
         }
     }
 
-    /// One request after the other.
-    async fn serve_http1(&self, mut wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
-        if !Self::is_spoken_to(&mut wire, limits.idle, shutdown).await {
+    /// One request after the other. Between two of them nothing of pingora's is there: what it
+    /// needs to wait for a head is as large as what it needs to answer one.
+    async fn serve_http1(&self, wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
+        if !Self::is_spoken_to(&wire, limits.idle, shutdown).await {
             return;
         }
         let mut session = ServerSession::new_http1(Box::new(wire));
@@ -306,11 +303,27 @@ impl Door {
         session.set_keepalive_reuses_remaining(Some(reuses.unwrap_or(u32::MAX)));
         session.set_pipelining_enabled(true);
         let mut reused = self.proxy.process_new_http(session, shutdown).await;
+        let stopped = async {
+            let mut shutdown = shutdown.clone();
+            drop(shutdown.wait_for(|stop| *stop).await);
+            tokio::time::sleep(NEXT).await;
+        };
+        tokio::pin!(stopped);
         while let Some((stream, settings)) = reused.map(ReusedHttpStream::consume) {
-            if let Some(wire) = (*stream).as_any().downcast_ref::<Wire>() {
-                wire.await_next_head();
+            let Ok(mut wire) = stream.into_any().downcast::<Wire>() else { return };
+            // Bytes of the next request that pingora has read already nobody sends again.
+            let waits = wire.gave_one_request();
+            wire.await_next_head();
+            if waits {
+                let idle = self.current.take().limits.idle;
+                tokio::select! {
+                    biased;
+                    () = wire.is_spoken_to() => {}
+                    () = &mut stopped => return,
+                    () = tokio::time::sleep(idle) => return,
+                }
             }
-            let mut session = ServerSession::new_http1(stream);
+            let mut session = ServerSession::new_http1(wire);
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }

@@ -3,6 +3,7 @@
 //! Bodies pass in pieces, both ways, and are never looked at. An answer of the server goes to the
 //! client byte for byte, once it has shown to be the answer to this very request.
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -609,6 +610,20 @@ impl ProxyHttp for Gateway {
             tracing::debug!("the client went away before it could be refused");
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    /// Only what of the request has been read can be told here. Where pingora has yet to read the
+    /// rest of a body, or a body came in chunks, it does not come to what was handed out, and
+    /// nothing is known.
+    fn persist_connection_context(
+        &self,
+        session: &Session,
+        _request: &Request,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        let http1 = session.downstream_session.as_http1()?;
+        let length = http1.get_headers_raw_bytes().len() + session.body_bytes_read();
+        wire(session)?.request_came_to(length as u64);
+        None
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, request: &mut Request) {

@@ -25,7 +25,7 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
@@ -36,9 +36,6 @@ use crate::pace::{Least, Taking};
 
 /// An answer of up to this size leaves in one send with its head; larger bodies go straight out.
 const WRITE_BUFFER: usize = 8 * 1024;
-
-/// Bytes that are read of a first head before it is begun with: as good as every head is shorter.
-const READ_AHEAD: usize = 8 * 1024;
 
 /// A client connection.
 #[derive(Debug)]
@@ -53,8 +50,6 @@ pub(crate) struct Wire {
     deadline: Option<Pin<Box<Sleep>>>,
     malformed: Arc<MalformedHeads>,
     answer: OwnAnswer,
-    /// Bytes that were read before anybody asked for them.
-    ahead: Vec<u8>,
     waits: Waits,
     /// How fast the answer of now must be taken, where it is seen to here.
     least: Option<Least>,
@@ -62,6 +57,10 @@ pub(crate) struct Wire {
     taking: Taking,
     /// Since when the client takes nothing.
     stalled: Option<Stalled>,
+    /// Bytes that were handed out since the wait for the last head was over.
+    given: u64,
+    /// As many of them as the last request came to; [`UNKNOWN`] until it is told.
+    used: AtomicU64,
 }
 
 /// A client that takes nothing.
@@ -71,6 +70,9 @@ struct Stalled {
     /// Ends when it has had its time.
     over: Pin<Box<Sleep>>,
 }
+
+/// Nobody has said how long the request is.
+const UNKNOWN: u64 = u64::MAX;
 
 /// For what of the client the gateway waits.
 #[derive(Debug, Default)]
@@ -142,11 +144,12 @@ impl Wire {
             deadline: None,
             malformed,
             answer: OwnAnswer::Ready,
-            ahead: Vec::new(),
             waits: Waits::default(),
             least: None,
             taking: Taking::default(),
             stalled: None,
+            given: 0,
+            used: AtomicU64::new(UNKNOWN),
         }
     }
 
@@ -161,12 +164,15 @@ impl Wire {
         self.waits.unpaced.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the first bytes and keeps them for whoever reads next; false when none come.
-    pub(crate) async fn read_ahead(&mut self) -> bool {
-        let mut ahead = Vec::with_capacity(READ_AHEAD);
-        let read = self.stream.read_buf(&mut ahead).await;
-        self.ahead = ahead;
-        read.is_ok_and(|length| length > 0)
+    /// Waits until the client has sent something, or is gone. Nothing is read, so that whoever
+    /// waits needs no room for it.
+    pub(crate) async fn is_spoken_to(&self) {
+        let transport = self.stream.get_ref();
+        if transport.holds_bytes() {
+            return;
+        }
+        // What cannot be waited for is found out by whoever reads.
+        let _ = std::future::poll_fn(|context| transport.tcp().poll_read_ready(context)).await;
     }
 
     /// Where its requests come from.
@@ -200,8 +206,21 @@ impl Wire {
     }
 
     /// The connection waits for its next request.
-    pub(crate) fn await_next_head(&self) {
+    pub(crate) fn await_next_head(&mut self) {
+        self.given = 0;
+        *self.used.get_mut() = UNKNOWN;
         self.enter(Phase::Idle);
+    }
+
+    /// Head and body of the last request came to so many bytes.
+    pub(crate) fn request_came_to(&self, bytes: u64) {
+        self.used.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether all bytes that were handed out were the last request's, so that none of the next
+    /// one wait where they were handed to. False also where that is not known.
+    pub(crate) fn gave_one_request(&self) -> bool {
+        self.given == self.used.load(Ordering::Relaxed)
     }
 
     fn enter(&self, phase: Phase) {
@@ -266,6 +285,15 @@ impl Transport {
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
+
+    /// Whether there is something to read without the system: text that was deciphered, or that
+    /// the client has said to send no more.
+    fn holds_bytes(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => !stream.get_ref().1.wants_read(),
+        }
+    }
 }
 
 impl AsyncRead for Transport {
@@ -315,19 +343,11 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = if self.ahead.is_empty() {
-            Pin::new(&mut self.stream).poll_read(context, buffer)
-        } else {
-            let length = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..length]);
-            self.ahead.drain(..length);
-            if self.ahead.is_empty() {
-                self.ahead = Vec::new();
-            }
-            Poll::Ready(Ok(()))
-        };
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            self.activity.add(buffer.filled().len() - before);
+            let length = buffer.filled().len() - before;
+            self.activity.add(length);
+            self.given += length as u64;
         }
         let waited = self.waits.to_read.swap(read.is_pending(), Ordering::Relaxed);
         if read.is_pending() && !waited {

@@ -39,33 +39,36 @@ impl Clock for SystemClock {
 }
 
 /// The random bytes of one id.
-const OF_ONE: usize = 10;
+const OF_ID: usize = 10;
+/// What is longer than a nonce is a secret that is kept: the system is asked for each of those.
+const OF_NONCE: usize = 16;
 
 thread_local! {
     static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn::none()) };
 }
 
-/// Random bytes that the system gave for many ids at once: asking it for each costs more than all
-/// else that an id takes. They are forgotten as they are taken.
+/// Random bytes that the system gave for many ids and nonces at once: asking it for each costs
+/// more than all else that one takes. They are forgotten as they are taken.
 struct Drawn {
-    bytes: [u8; 64 * OF_ONE],
+    bytes: [u8; 64 * OF_ID],
     left: usize,
 }
 
 impl Drawn {
     const fn none() -> Self {
-        Self { bytes: [0; 64 * OF_ONE], left: 0 }
+        Self { bytes: [0; 64 * OF_ID], left: 0 }
     }
 
-    /// The next bytes; `fill` draws when there are none.
-    fn take(&mut self, fill: &dyn Fn(&mut [u8])) -> [u8; OF_ONE] {
-        if self.left == 0 {
+    /// The next bytes, at most as many as a nonce has; `fill` draws when there are too few.
+    fn take(&mut self, into: &mut [u8], fill: &dyn Fn(&mut [u8])) {
+        if self.left < into.len() {
             fill(&mut self.bytes);
-            self.left = self.bytes.len() / OF_ONE;
+            self.left = self.bytes.len();
         }
-        self.left -= 1;
-        let (of_ids, _) = self.bytes.as_chunks_mut::<OF_ONE>();
-        std::mem::take(&mut of_ids[self.left])
+        self.left -= into.len();
+        let taken = &mut self.bytes[self.left..][..into.len()];
+        into.copy_from_slice(taken);
+        taken.fill(0);
     }
 }
 
@@ -90,6 +93,12 @@ impl SystemIds {
         random.fill(&mut [0; 32]).map_err(|_| NoRandomness)?;
         Ok(Self { random })
     }
+
+    fn draw(&self, bytes: &mut [u8]) {
+        self.random
+            .fill(bytes)
+            .expect("the system's source gives bytes for ever once it gave some");
+    }
 }
 
 impl Ids for SystemIds {
@@ -97,14 +106,17 @@ impl Ids for SystemIds {
     fn next(&self) -> u128 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let chance = DRAWN.with_borrow_mut(|drawn| drawn.take(&|bytes| self.fill(bytes)));
+        let mut chance = [0; OF_ID];
+        self.fill(&mut chance);
         Builder::from_unix_timestamp_millis(millis, &chance).into_uuid().as_u128()
     }
 
     fn fill(&self, bytes: &mut [u8]) {
-        self.random
-            .fill(bytes)
-            .expect("the system's source gives bytes for ever once it gave some");
+        if bytes.len() <= OF_NONCE {
+            DRAWN.with_borrow_mut(|drawn| drawn.take(bytes, &|bytes| self.draw(bytes)));
+        } else {
+            self.draw(bytes);
+        }
     }
 }
 
@@ -129,11 +141,18 @@ mod tests {
             bytes.iter_mut().zip(numbers).for_each(|(byte, number)| *byte = number ^ draws.get());
         };
         let mut drawn = Drawn::none();
-        let given: std::collections::HashSet<_> = (0..64).map(|_| drawn.take(&fill)).collect();
-        assert_eq!((given.len(), draws.get()), (64, 1));
-        assert!(drawn.bytes.iter().all(|byte| *byte == 0), "nothing given is kept");
-        drawn.take(&fill);
-        assert_eq!(draws.get(), 2);
+        let mut given = std::collections::HashSet::new();
+        for length in std::iter::repeat_n([OF_ID, OF_NONCE], 24).flatten() {
+            let mut bytes = vec![0; length];
+            drawn.take(&mut bytes, &fill);
+            assert!(given.insert(bytes[..OF_ID].to_vec()), "{bytes:?} was given before");
+        }
+        assert_eq!((drawn.left, draws.get()), (16, 1));
+        assert!(drawn.bytes[16..].iter().all(|byte| *byte == 0), "nothing given is kept");
+        drawn.take(&mut [0; OF_NONCE], &fill);
+        assert_eq!((drawn.left, draws.get()), (0, 1));
+        drawn.take(&mut [0; 1], &fill);
+        assert_eq!((drawn.left, draws.get()), (639, 2));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod harness;
 mod http2;
 mod identity;
 mod issuer;
+mod kept;
 mod limits;
 mod names;
 mod operating;
