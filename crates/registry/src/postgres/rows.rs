@@ -18,11 +18,23 @@ use crate::log::{Entry, Head};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How many changes are asked for at once.
 const PAGE: i64 = 1000;
+/// At how many bytes of changes a page ends, though there are more: with the change that reaches it.
+const PAGE_BYTES: i64 = 4 << 20;
+/// The number of no row.
+const NONE_KNOWN: i64 = 0;
 
-/// The head itself comes first, so that a database that is another one is noticed.
+/// The head itself comes first, so that a database that is another one is noticed; its bytes do not
+/// count, so that there is always one behind it. The last column says how many changes a page
+/// without a bound of bytes would have. (`octet_length` does not fetch the text.)
 const LATER: &str = "SELECT sequence, instant, actor, change, checksum, \
-    (SELECT version FROM hearthgate_registry.format WHERE component = 'registry') \
-    FROM hearthgate_registry.changes WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
+    (SELECT version FROM hearthgate_registry.format WHERE component = 'registry'), found \
+    FROM (SELECT *, count(*) OVER () AS found, coalesce(sum(bytes) OVER (ORDER BY sequence \
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before \
+        FROM (SELECT *, CASE WHEN sequence = $4::bigint THEN 0 \
+                ELSE octet_length(change) + octet_length(actor) END AS bytes \
+            FROM hearthgate_registry.changes WHERE sequence >= $1 ORDER BY sequence LIMIT $2) page \
+        ) counted \
+    WHERE before < $3 ORDER BY sequence";
 
 const APPEND: &str = "INSERT INTO hearthgate_registry.changes \
     SELECT $1::bigint, $2::bigint, $3::text, $4::text, $5::bigint \
@@ -105,19 +117,24 @@ impl ChangeRow {
 
 /// The changes after `head`, one page of them.
 pub(crate) async fn later(sessions: &Sessions, head: Head) -> Result<Later, PostgresError> {
-    let asking = async {
-        let session = sessions.session(Purpose::Asking).await?;
-        let from = head.sequence.cast_signed();
-        Ok::<_, Failure>(session.query(LATER, &[&from, &PAGE]).await?)
-    };
+    let known = head.sequence.cast_signed();
+    let asking = page(sessions, known, known);
     let rows = in_time(sessions, asking).await?;
+    let mut is_full = false;
     if let Some(row) = rows.first() {
         schema::check(row.try_get(5)?)?;
+        let found: i64 = row.try_get(6)?;
+        is_full = found == PAGE || i64::try_from(rows.len()).is_ok_and(|count| count < found);
     }
-    let is_full = rows.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
     let rows: Vec<_> = rows.iter().map(ChangeRow::read).collect::<Result<_, _>>()?;
     let (changes, stop) = follow(head, &rows);
     Ok(Later { changes, stop, is_full })
+}
+
+/// A page of rows from number `from` on; the bytes of the row of number `known` do not count.
+async fn page(sessions: &Sessions, from: i64, known: i64) -> Result<Vec<Row>, Failure> {
+    let session = sessions.session(Purpose::Asking).await?;
+    Ok(session.query(LATER, &[&from, &PAGE, &PAGE_BYTES, &known]).await?)
 }
 
 /// What is answered in time; otherwise the next question has a new session, which has what this one
@@ -140,11 +157,7 @@ pub(crate) async fn after(
     after: u64,
 ) -> Result<Vec<(Entry, Change)>, PostgresError> {
     let from = i64::try_from(after).unwrap_or(i64::MAX).saturating_add(1);
-    let asking = async {
-        let session = sessions.session(Purpose::Asking).await?;
-        Ok::<_, Failure>(session.query(LATER, &[&from, &PAGE]).await?)
-    };
-    let rows = in_time(sessions, asking).await?;
+    let rows = in_time(sessions, page(sessions, from, NONE_KNOWN)).await?;
     let mut changes: Vec<(Entry, Change)> = Vec::with_capacity(rows.len());
     for row in &rows {
         let row = ChangeRow::read(row)?;

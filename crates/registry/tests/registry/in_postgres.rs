@@ -379,6 +379,61 @@ fn a_change_whose_answer_was_lost_is_asked_for_and_made_once() {
     }
 }
 
+/// Bytes of a long change.
+const LONG: usize = 600_000;
+
+impl Database {
+    /// Adds the changes of these numbers as rows, each of which revokes a client's tokens at length.
+    fn add_long(&self, numbers: std::ops::RangeInclusive<u64>) {
+        for number in numbers {
+            let rest = format!(r#""change":"revokeTokens","tokens":{{"client":"c{number}"}}}}"#);
+            let change = format!("{{{}{rest}", " ".repeat(LONG));
+            let mut head = u32::try_from(2 + 4 + change.len()).unwrap().to_le_bytes().to_vec();
+            head.extend(number.to_le_bytes());
+            head.extend((10 * number).to_le_bytes());
+            let body = [&[4, 0], b"test".as_slice(), change.as_bytes()].concat();
+            let checksums =
+                u64::from(crc32c::crc32c(&head)) << 32 | u64::from(crc32c::crc32c(&body));
+            self.sql(&format!(
+                "INSERT INTO hearthgate_registry.changes VALUES ({number}, {}, 'test', \
+                 '{{' || repeat(' ', {LONG}) || '{rest}', {})",
+                10 * number,
+                checksums.cast_signed()
+            ));
+        }
+    }
+}
+
+// GW-064
+#[test]
+fn pages_of_long_changes_end_at_a_number_of_bytes_and_leave_none_out() {
+    const COUNT: u64 = 20;
+    let Some(place) = place() else { return };
+    let database = place.shared();
+    drop(place.gateway());
+    database.add_long(1..=COUNT);
+    // One that comes later reads all, page by page.
+    let proxy = Proxy::before(database.cluster.port);
+    let registry = opened_through(&place, &proxy);
+    let known = || registry.token_revocations().len() as u64;
+    assert_eq!(known(), COUNT);
+    let total = COUNT * LONG as u64;
+    assert!(proxy.answered() > total, "{}", proxy.answered());
+    // Whoever asks for one gets a page, which is far from all.
+    let before = proxy.answered();
+    assert_eq!(registry.changes(None, 3, 1).unwrap()[0].sequence, 4);
+    let (page, most) = (proxy.answered() - before, (4 << 20) + 2 * LONG as u64);
+    assert!(page > LONG as u64 && page < most, "{page} bytes of {total}, at most {most}");
+    assert!(total > 2 * most, "{total}");
+    let all = registry.changes(None, 0, usize::MAX).unwrap();
+    assert!(all.iter().map(|change| change.sequence).eq(1..=COUNT), "{}", all.len());
+    // And it follows over several pages.
+    proxy.set(Fate::LoseAll);
+    database.add_long(COUNT + 1..=2 * COUNT);
+    proxy.set(Fate::Pass);
+    wait_until("all are known", 4 * PROMISED, || known() == 2 * COUNT);
+}
+
 // GW-064
 #[test]
 fn a_change_of_which_nothing_can_be_learnt_is_said_to_be_so_and_shown_once_it_can() {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -28,6 +28,7 @@ pub(crate) enum Fate {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     fate: Arc<Mutex<Fate>>,
+    answered: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -36,20 +37,26 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
         let fate = Arc::new(Mutex::new(Fate::Pass));
-        let shared = Arc::clone(&fate);
+        let answered = Arc::new(AtomicU64::new(0));
+        let (shared, count) = (Arc::clone(&fate), Arc::clone(&answered));
         begin(move || {
             for client in listener.incoming().flatten() {
                 if *shared.lock().unwrap() != Fate::LoseAll {
                     let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                    serve(&client, &server, &shared);
+                    serve(&client, &server, &shared, &count);
                 }
             }
         });
-        Self { port: own, fate }
+        Self { port: own, fate, answered }
     }
 
     pub(crate) fn set(&self, fate: Fate) {
         *self.fate.lock().unwrap() = fate;
+    }
+
+    /// How many bytes PostgreSQL has answered so far.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     pub(crate) fn fate(&self) -> Fate {
@@ -57,7 +64,12 @@ impl Proxy {
     }
 }
 
-fn serve(client: &TcpStream, server: &TcpStream, fate: &Arc<Mutex<Fate>>) {
+fn serve(
+    client: &TcpStream,
+    server: &TcpStream,
+    fate: &Arc<Mutex<Fate>>,
+    answered: &Arc<AtomicU64>,
+) {
     let twice = |stream: &TcpStream| stream.try_clone().unwrap();
     let (questions, answers) = ((twice(client), twice(server)), (twice(server), twice(client)));
     let is_lost = Arc::new(AtomicBool::new(false));
@@ -78,7 +90,13 @@ fn serve(client: &TcpStream, server: &TcpStream, fate: &Arc<Mutex<Fate>>) {
             passes
         });
     });
-    begin(move || pass(answers, |_| !is_lost.load(Ordering::Acquire)));
+    let answered = Arc::clone(answered);
+    begin(move || {
+        pass(answers, |bytes| {
+            answered.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            !is_lost.load(Ordering::Acquire)
+        });
+    });
 }
 
 /// Passes what is read until an end is closed or `passes` ends it; then closes both.
