@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use registry::{CertificateDigest, Registry};
 use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
 use trace::Tracer;
 
 use crate::access_log::Lines;
@@ -25,6 +26,9 @@ use crate::tls::{Acceptor, peer_certificate};
 
 /// How long a question's head may take.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the trail has to tell of refusals that were only counted.
+const BETWEEN_TELLING: Duration = Duration::from_secs(5);
 
 /// What the admin listener answers from.
 pub(crate) struct Admin {
@@ -49,8 +53,16 @@ type Answering =
 /// Serves the admin listener for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     let mut server = SmallServer::new(HEAD_LIMIT);
+    let mut telling = tokio::time::interval(BETWEEN_TELLING);
+    telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let accepted = server.tend(listener.accept()).await;
+        let accepted = tokio::select! {
+            accepted = server.tend(listener.accept()) => accepted,
+            _ = telling.tick() => {
+                admin.api.tell_refused().await;
+                continue;
+            }
+        };
         match accepted {
             Ok((stream, address)) => {
                 let (admin, address) = (admin.clone(), address.ip().to_canonical());

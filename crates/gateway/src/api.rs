@@ -2,7 +2,8 @@
 //!
 //! One table (`table`) says which requests there are, who may make them and what they take; it
 //! routes them, checks them, and the OpenAPI document is written from it. A change is written into
-//! the trail before it is made and before it is answered; so is every refusal of one.
+//! the trail before it is made and before it is answered; so is every refusal of one. What somebody saw
+//! has an `ETag`, and a change can be asked for on the condition that it is still so.
 //! Nothing here is on the public port, and no key of a client opens anything here.
 
 mod call;
@@ -11,6 +12,7 @@ mod form;
 mod keys;
 mod openapi;
 mod operators;
+mod precondition;
 mod problem;
 mod standing;
 mod strict;
@@ -43,6 +45,7 @@ use crate::readiness::Watched;
 use crate::small_server::answer;
 use crate::snapshot::Current;
 use call::Call;
+use precondition::Condition;
 use problem::Problem;
 use table::{Found, Operation};
 
@@ -157,11 +160,14 @@ impl Api {
         found: Found,
     ) -> Answered {
         let read = read_body(found.operation, &head.headers, body).await;
-        let checked = read.and_then(|body| match call::query(found.operation, head.uri.query()) {
-            Ok(query) => Ok((query, body)),
-            Err(problem) => Err((problem, body)),
+        let checked = read.and_then(|body| {
+            let condition = precondition::read(found.operation, &head.headers);
+            match (call::query(found.operation, head.uri.query()), condition) {
+                (Ok(query), Ok(condition)) => Ok((query, condition, body)),
+                (Err(problem), _) | (_, Err(problem)) => Err((problem, body)),
+            }
         });
-        let (query, body) = match checked {
+        let (query, condition, body) = match checked {
             Ok(checked) => checked,
             Err((problem, body)) => {
                 if found.operation.changes() {
@@ -172,7 +178,7 @@ impl Api {
             }
         };
         // Changes wait for the disk; begun, they are brought to an end though nobody waits.
-        let run = move || self.run(&operator, &peer, &found, &query, &body);
+        let run = move || self.run(&operator, &peer, &found, &query, condition.as_ref(), &body);
         match tokio::task::spawn_blocking(run).await {
             Ok(answered) => answered,
             Err(_) => Err(Problem::new(
@@ -189,6 +195,7 @@ impl Api {
         peer: &Peer,
         found: &Found,
         query: &BTreeMap<&'static str, u64>,
+        condition: Option<&Condition>,
         body: &Value,
     ) -> Answered {
         let operation = found.operation;
@@ -200,10 +207,21 @@ impl Api {
         }
         let trail = self.registry.trail();
         let doing = doing(Some(operator), peer, found, body);
+        let most = self.refusals_told();
+        if let Some(wait) = trail.waits(&doing.by, most) {
+            // What is begun leaves lines, however it ends.
+            let problem = Problem::too_many_refusals(wait);
+            let status = Some(problem.status.as_u16());
+            let told = trail.refused(&doing, status, &problem.detail, most);
+            return Err(told.map_or_else(|error| not_written(&error), |()| problem));
+        }
         let begun = trail.begin(doing).map_err(|error| not_written(&error))?;
         // What other gateways did counts; where it is not known, the registry takes no change.
         let _ = self.registry.catch_up();
-        let done = self.still_stands(operator).and_then(|()| (operation.run)(&call));
+        let done = self.still_stands(operator).and_then(|()| match condition {
+            None => (operation.run)(&call),
+            Some(condition) => condition.held(&call, operation.run),
+        });
         let ended = match &done {
             Ok(_) => trail.end(begun, Outcome::Done, Some(operation.status), ""),
             Err(problem) => {
@@ -240,13 +258,28 @@ impl Api {
         problem: &Problem,
     ) -> Result<(), Problem> {
         let (api, status, why) = (self.clone(), problem.status.as_u16(), problem.detail.clone());
-        let write = move || api.registry.trail().refused(&doing, Some(status), &why);
+        let most = self.refusals_told();
+        let write = move || api.registry.trail().refused(&doing, Some(status), &why, most);
         match tokio::task::spawn_blocking(write).await {
             Ok(written) => written.map_err(|error| not_written(&error)),
             Err(_) => Err(Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the refusal could not be written down",
             )),
+        }
+    }
+
+    /// How many refusals of one operator within a minute have a line each in the trail.
+    fn refusals_told(&self) -> u32 {
+        self.current.take().limits.refusals_per_minute.max(1)
+    }
+
+    /// Tells in the trail of refusals that were only counted, once their minute has passed.
+    pub(crate) async fn tell_refused(self: &Arc<Self>) {
+        let api = self.clone();
+        let told = tokio::task::spawn_blocking(move || api.registry.trail().tell_refused()).await;
+        if let Ok(Err(error)) = told {
+            tracing::warn!(%error, "refused requests are not in the trail yet");
         }
     }
 
@@ -376,7 +409,11 @@ async fn read_body(
 
 fn shown(operation: &Operation, value: &Value) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(operation.status).unwrap_or(StatusCode::OK);
-    answer(status, "application/json", value.to_string())
+    let mut answer = answer(status, "application/json", value.to_string());
+    if let Some(tag) = precondition::tag_of(operation, value) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
 }
 
 /// What the trail says of a request.

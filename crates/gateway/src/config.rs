@@ -134,6 +134,9 @@ pub struct Limits {
     pub failed_authentications: Rate,
     /// How often an address may be wrong about one account: a key, an issuer's tokens.
     pub failures_per_account: u32,
+    /// How many refused changes of one operator within a minute have lines of their own in the
+    /// trail; those beyond are counted, and what else it asks for then has to wait.
+    pub refusals_per_minute: u32,
     /// How long at most an address waits that sent too many wrong credentials.
     pub lockout: Duration,
     /// How long a body may stop coming on its way to an upstream of others.
@@ -235,6 +238,7 @@ impl Default for Limits {
             public: rate(50, 100),
             failed_authentications: rate(1, 20),
             failures_per_account: 10,
+            refusals_per_minute: 60,
             lockout: Duration::from_secs(900),
             body_grace: Duration::from_secs(30),
             body_rate: 16 * 1024,

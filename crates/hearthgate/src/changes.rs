@@ -1,12 +1,24 @@
 //! `hearthgate changes`: the trail of what was asked to be changed, read where it lies.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use registry::{How, OpenError, Outcome, TrailLine, verify_trail};
+use registry::{
+    Actor, BegunAnew, How, OpenError, Outcome, TrailError, TrailLine, begin_trail_anew,
+    verify_trail,
+};
 
 use crate::command::seconds;
+use crate::command_socket;
 use crate::data_directory::DataDirectory;
+use crate::doors::SystemClock;
+use crate::lock::{Half, Lock, LockError};
+
+/// How many lines `--newest` lists where nobody says it.
+const NEWEST: usize = 100;
 
 /// What is done with the trail.
 #[derive(Debug, Subcommand)]
@@ -15,6 +27,28 @@ pub enum ChangesCommand {
     List(List),
     /// Say whether the trail is whole; note the hash that it prints elsewhere
     Verify(Verify),
+    /// Begin another trail where the one that there was is lost or damaged; its first line says so
+    BeginAnew(BeginAnew),
+}
+
+/// Why the trail was not read, or none begun.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangesError {
+    /// It cannot be read, or a line was changed, taken out or put in.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// None can be begun.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// Somebody else has the registry.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// There is no registry whose trail it could be.
+    #[error("there is no registry in {}; name the data directory with --data", .0.display())]
+    NoRegistry(std::path::PathBuf),
+    /// What was found could not be printed.
+    #[error("cannot print")]
+    Print(#[source] io::Error),
 }
 
 /// `hearthgate changes list`.
@@ -25,6 +59,12 @@ pub struct List {
     /// Lines with a higher number than this alone
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     after: u64,
+    /// So many lines at most; all where it is not said, or 100 with --newest
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// The newest lines, the last one first
+    #[arg(long)]
+    newest: bool,
 }
 
 /// `hearthgate changes verify`.
@@ -34,28 +74,29 @@ pub struct Verify {
     data: DataDirectory,
 }
 
+/// `hearthgate changes begin-anew`.
+#[derive(Debug, Args)]
+pub struct BeginAnew {
+    #[command(flatten)]
+    data: DataDirectory,
+}
+
 impl ChangesCommand {
-    /// Carries it out, and says what to print. No running process is asked, and none is disturbed.
+    /// Carries it out, and prints into `out` while it reads. But for `begin-anew` no running
+    /// process is asked, and none is disturbed.
     ///
     /// # Errors
-    /// [`OpenError`] when the trail cannot be read, or a line was changed, taken out or put in.
-    pub fn run(self) -> Result<String, OpenError> {
+    /// [`ChangesError`] when the trail cannot be read, or a line was changed, taken out or put in;
+    /// where another cannot be begun; and when nobody takes what is printed.
+    pub fn run(self, out: &mut dyn Write) -> Result<(), ChangesError> {
         match self {
-            Self::List(List { data, after }) => {
-                let mut text = String::new();
-                verify_trail(&data.path.join("registry"), |line| {
-                    if line.number > after {
-                        text.push_str(&in_words(&line));
-                    }
-                })?;
-                Ok(text)
-            }
+            Self::List(asked) => asked.run(out),
             Self::Verify(Verify { data }) => {
                 let report = verify_trail(&data.path.join("registry"), drop)?;
-                let mut text = format!(
-                    "The trail is whole: {} lines.\nThe last one's SHA-256, to be noted elsewhere: {}\n",
-                    report.lines, report.last
-                );
+                let mut text = format!("The trail is whole: {} lines.\n", report.lines);
+                text.push_str("The last one's SHA-256, to be noted elsewhere: ");
+                text.push_str(&report.last);
+                text.push('\n');
                 if report.torn > 0 {
                     // A String takes every text.
                     let _ = writeln!(
@@ -64,9 +105,58 @@ impl ChangesCommand {
                         report.torn
                     );
                 }
-                Ok(text)
+                out.write_all(text.as_bytes()).map_err(ChangesError::Print)
+            }
+            Self::BeginAnew(BeginAnew { data }) => {
+                let dir = data.path.join("registry");
+                // Taking the lock makes the directory.
+                if !dir.is_dir() {
+                    return Err(ChangesError::NoRegistry(data.path));
+                }
+                let _lock = Lock::take(&data.path, Half::Gateway, "changes begin-anew")?;
+                let uid = command_socket::own_uid().map_err(TrailError::Io)?;
+                let (by, clock) = (Actor::local_user(uid), Arc::new(SystemClock::start()));
+                let BegunAnew { lines, aside } = begin_trail_anew(&dir, &by, clock)?;
+                let mut text = "Another trail is begun, and its first line says so.\n".to_owned();
+                if let Some(lines) = lines {
+                    let _ = writeln!(text, "The one before had {lines} lines, as far as is known.");
+                }
+                if let Some(aside) = aside {
+                    let _ = writeln!(text, "What was there of it: {}", aside.display());
+                }
+                out.write_all(text.as_bytes()).map_err(ChangesError::Print)
             }
         }
+    }
+}
+
+impl List {
+    /// Prints each line while it is read; of the newest no more than are asked for are kept.
+    fn run(self, out: &mut dyn Write) -> Result<(), ChangesError> {
+        let Self { data, after, limit, newest } = self;
+        let limit = limit.unwrap_or(if newest { NEWEST } else { usize::MAX });
+        let mut kept: VecDeque<TrailLine> = VecDeque::new();
+        let mut printed: Result<usize, io::Error> = Ok(0);
+        verify_trail(&data.path.join("registry"), |line| {
+            if line.number <= after || limit == 0 {
+                return;
+            }
+            if newest {
+                if kept.len() >= limit {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+            } else if let Ok(count) = &printed
+                && *count < limit
+            {
+                printed = out.write_all(in_words(&line).as_bytes()).map(|()| count + 1);
+            }
+        })?;
+        printed.map_err(ChangesError::Print)?;
+        for line in kept.iter().rev() {
+            out.write_all(in_words(line).as_bytes()).map_err(ChangesError::Print)?;
+        }
+        Ok(())
     }
 }
 
@@ -129,6 +219,7 @@ mod tests {
             outcome: Outcome::Refused,
             status: Some(404),
             why: "it's none".to_owned(),
+            more: None,
             previous: String::new(),
         };
         let expected = "7 2026-01-01T00:00:00Z operator anna from 127.0.0.1 (API): keys.revoke key \

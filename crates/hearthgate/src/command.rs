@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::{AuditCommand, AuditCommandError};
 use crate::backup::{Backup, BackupError, Restore, Verify};
-use crate::changes::ChangesCommand;
+use crate::changes::{ChangesCommand, ChangesError};
 use crate::compact::{Compact, CompactError};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Answer, CreateKey, ListedKey, PowerName, Request};
@@ -249,7 +249,7 @@ pub enum CommandError {
     Registry(#[from] RegistryPlaceError),
     /// A trail that cannot be read, or is not whole.
     #[error(transparent)]
-    Changes(#[from] registry::OpenError),
+    Changes(#[from] ChangesError),
     /// Denials that cannot be looked up.
     #[error(transparent)]
     Denials(#[from] DenialsError),
@@ -360,7 +360,15 @@ impl Command {
                     None => print(&note),
                 }
             }
-            Verb::Changes(command) => print(&command.run()?),
+            Verb::Changes(command) => {
+                // Whose account this is, is asked of a socket.
+                let runtime = runtime()?;
+                let _inside = runtime.enter();
+                let mut out = io::BufWriter::new(io::stdout().lock());
+                command.run(&mut out)?;
+                out.flush().map_err(CommandError::Print)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Verb::Limits(command) => print(&runtime()?.block_on(command.run())?),
             Verb::Denials(DenialsCommand::Show(asked)) => {
                 print(&runtime()?.block_on(denials::show(&asked.data.path, &asked.id))?)

@@ -39,6 +39,7 @@ const WHILE_RUNNING: &[&str] = &[
     "gateway.failures_per_second",
     "gateway.failures_burst",
     "gateway.failures_per_account",
+    "gateway.admin_refusals_per_minute",
     "gateway.lockout_seconds",
     "gateway.body_grace_seconds",
     "gateway.body_bytes_per_second",

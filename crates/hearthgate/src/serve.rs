@@ -473,6 +473,7 @@ impl Process {
                 failed_authentications: rate(from.failures_per_second, from.failures_burst)
                     .unwrap_or(defaults.failed_authentications),
                 failures_per_account: from.failures_per_account,
+                refusals_per_minute: from.admin_refusals_per_minute,
                 lockout: from.lockout,
                 body_grace: from.body_grace,
                 body_rate: from.body_rate,

@@ -111,7 +111,11 @@ pub(crate) struct NewKey {
 
 /// Who made a change, as the audit names them: 1 to 200 bytes without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Actor(String);
+pub struct Actor {
+    text: String,
+    /// The change that theirs has to follow at once, where they say so.
+    follows: Option<u64>,
+}
 
 /// The text names no actor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,37 +128,53 @@ impl Actor {
     /// # Errors
     /// [`InvalidActor`] when the text is empty, too long, or has control characters.
     pub fn new(text: &str) -> Result<Self, InvalidActor> {
-        if is_plain_text(text) { Ok(Self(text.to_owned())) } else { Err(InvalidActor) }
+        if is_plain_text(text) { Ok(Self::of(text.to_owned())) } else { Err(InvalidActor) }
     }
 
     /// The account on this machine that gave the command.
     #[must_use]
     pub fn local_user(uid: u32) -> Self {
-        Self(format!("uid {uid}"))
+        Self::of(format!("uid {uid}"))
     }
 
     /// The program itself at its first start.
     #[must_use]
     pub fn first_start() -> Self {
-        Self("first start".to_owned())
+        Self::of("first start".to_owned())
     }
 
     /// An operator, by the admin API.
     #[must_use]
     pub fn operator(name: &OperatorName) -> Self {
-        Self(format!("operator {name}"))
+        Self::of(format!("operator {name}"))
     }
 
     /// Whoever holds the key.
     #[must_use]
     pub fn key(key: &KeyId) -> Self {
-        Self(key.authorization())
+        Self::of(key.authorization())
+    }
+
+    /// The same, who changes something only as long as the registry's last change is the one of
+    /// this number: somebody looked at what stood after it.
+    #[must_use]
+    pub fn only_after(self, sequence: u64) -> Self {
+        Self { follows: Some(sequence), ..self }
+    }
+
+    /// The change that theirs has to follow at once.
+    pub(crate) fn follows(&self) -> Option<u64> {
+        self.follows
+    }
+
+    fn of(text: String) -> Self {
+        Self { text, follows: None }
     }
 
     /// The actor as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 

@@ -92,6 +92,43 @@ pub enum OpenError {
         /// The contradiction.
         source: CannotFollow,
     },
+    /// A line of the trail is not what was written, or is not there.
+    #[error(
+        "the trail of changes is damaged: {} at byte {offset}, after line {after}: {what}; put back what was there, or where it is lost begin another, which says so, with `hearthgate changes begin-anew`",
+        path.display()
+    )]
+    TrailDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the line begins.
+        offset: u64,
+        /// The number of the last line before it.
+        after: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// Changes were made, and what was asked for is not there.
+    #[error(
+        "the trail of changes at {} is missing, although there was one; put it back, or where it is lost begin another, which says so, with `hearthgate changes begin-anew`",
+        path.display()
+    )]
+    TrailMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The trail had more lines when a process last opened or closed it.
+    #[error(
+        "the trail of changes at {} ends with line {found}, and had {known}: somebody cut it; put back what was there, or where it is lost begin another, which says so, with `hearthgate changes begin-anew`",
+        path.display()
+    )]
+    TrailCut {
+        /// Where it is.
+        path: PathBuf,
+        /// The number of its last line.
+        found: u64,
+        /// The number of the last line that there was.
+        known: u64,
+    },
     /// The registry was moved, or begun elsewhere.
     #[error(
         "{} says that the registry is in PostgreSQL; name it by `registry.postgres` in the configuration (--config), or remove that file where the registry in the directory is to count",
@@ -158,6 +195,11 @@ pub enum ChangeError {
     /// What others changed cannot be read, so that nothing can be judged by it.
     #[error("nothing was changed, since what other gateways changed cannot be read")]
     Behind(#[source] Box<PostgresError>),
+    /// Somebody else changed the registry after whoever asks for this had looked at it.
+    #[error(
+        "the registry was changed after it was looked at, and nothing was changed by this; look again"
+    )]
+    Overtaken,
     /// Other gateways were quicker each time.
     #[error(
         "other gateways change the registry at the same time, and nothing was changed; try again"

@@ -6,6 +6,7 @@
 //!   changes.log   every change, framed, checksummed, synced before it is acknowledged: the truth,
 //!                 and the audit of who changed what
 //!   trail.jsonl   who asked for what, by the API or a command, and what came of it; a chain
+//!   trail.head    where the trail begins and how far it went, so that its end is missed too
 //!   view/         sled: where the log speaks of a client or key; derived, rebuilt at any doubt
 //! ```
 //!
@@ -69,5 +70,6 @@ pub use tokens::{
     token_authorization,
 };
 pub use trail::{
-    Begun, Doing, How, Outcome, TRAIL, Trail, TrailError, TrailLine, TrailReport, verify_trail,
+    Begun, BegunAnew, Doing, How, Outcome, TRAIL, Trail, TrailError, TrailLine, TrailReport,
+    begin_trail_anew, verify_trail,
 };

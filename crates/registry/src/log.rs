@@ -217,6 +217,8 @@ pub fn write_whole_changes(dir: &Path, changes: &[u8]) -> Result<(), OpenError> 
     files::private_dir(dir).map_err(OpenError::io("create", dir))?;
     let path = dir.join(crate::opening::LOG);
     crate::format::begin(dir, &path)?;
+    // What was asked for elsewhere is told there: here a trail begins.
+    crate::trail::begin_empty(dir)?;
     files::write_atomically(&path, changes).map_err(OpenError::io("write", &path))
 }
 

@@ -18,7 +18,7 @@ use crate::moving;
 use crate::postgres::{Followed, Follower, PostgresError, PostgresLog, PostgresOptions, Wake};
 use crate::registry::Registry;
 use crate::state::State;
-use crate::trail::Trail;
+use crate::trail::{Before, Trail};
 
 pub(crate) const LOG: &str = "changes.log";
 const VIEW: &str = "view";
@@ -92,7 +92,8 @@ impl Registry {
         let state = replay(&path, &changes)?;
         let (audit, view) = Audit::open(&dir.join(VIEW), &changes);
         let first_start = changes.is_empty();
-        let trail = Trail::open(dir, clock.clone())?;
+        let before = if first_start { Before::Nothing } else { Before::Changes };
+        let trail = Trail::open(dir, before, clock.clone())?;
         Ok(Opened {
             registry: Self {
                 state: Arc::new(ArcSwap::from_pointee(state)),
@@ -135,6 +136,10 @@ impl Registry {
         if first_start && (begun || beside == Beside::ExistingTenant) {
             return Err(PostgresError::Missing.into());
         }
+        // Each gateway writes down what was asked of it, in its own directory. Before anything is
+        // noted there: from then on a trail is missed.
+        let before = if begun { Before::Changes } else { Before::Nothing };
+        let trail = Trail::open(dir, before, clock.clone())?;
         if !first_start {
             moving::note_in_postgres(dir)?;
         }
@@ -153,8 +158,6 @@ impl Registry {
         let report =
             OpenReport { changes: changes.len() as u64, cut: None, view: ViewReport::NotKept };
         let unnoted = first_start.then(|| dir.to_owned());
-        // Each gateway writes down what was asked of it, in its own directory.
-        let trail = Trail::open(dir, clock.clone())?;
         let follower = Some(follower);
         let registry = Self { state, writer, follower, unnoted, trail, clock, ids };
         Ok(Opened { registry, first_start, report })

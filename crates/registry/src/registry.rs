@@ -461,6 +461,18 @@ impl Registry {
         known().ok_or_else(|| CannotFollow::UnknownKey(key.clone()).into())
     }
 
+    /// Looks whether nothing was changed since `by` looked, where they say after what they did
+    /// ([`Actor::only_after`]): for who found that nothing is to be done.
+    ///
+    /// # Errors
+    /// [`ChangeError::Overtaken`] where something was.
+    pub fn check_unchanged(&self, by: &Actor) -> Result<(), ChangeError> {
+        match by.follows() {
+            Some(sequence) if sequence != self.sequence() => Err(ChangeError::Overtaken),
+            _ => Ok(()),
+        }
+    }
+
     /// Judges, writes, syncs, publishes: in this order, one change at a time.
     pub(crate) fn change(&self, change: &Change, by: &Actor) -> Result<(), ChangeError> {
         self.change_where(change, by, |_| Ok(()))
@@ -477,6 +489,9 @@ impl Registry {
         let mut writer = self.writer.lock();
         for _ in 0..MOST_TRIES {
             let head = writer.head();
+            if by.follows().is_some_and(|sequence| sequence != head.sequence) {
+                return Err(ChangeError::Overtaken);
+            }
             let instant = head.next_instant(self.clock.now());
             let state = self.state.load();
             let next = judge(&state).and_then(|()| state.after(change, head.sequence + 1, instant));

@@ -3,106 +3,52 @@
 //!
 //! One line of JSON each, appended and synced. A change leaves two: `begun` before anything is
 //! done, so that what cannot be written down is not done, and one of how it ended, before it is
-//! answered. A line names the SHA-256 of the line before it, so that what was changed or taken out
-//! is missed. That the end was cut off nothing in the file can tell: whoever verifies it notes the
-//! last hash elsewhere. No line holds a secret: of a key that somebody put where its id belongs,
-//! the id is kept.
+//! answered. A line names the SHA-256 of the line before it, over all files (`chain`), so that
+//! what was changed or taken out is missed. That the end was cut off is missed by what is noted
+//! beside it (`head`), up to the last start or end; beyond that nothing can tell: whoever verifies
+//! it notes the last hash elsewhere. No line holds a secret: of a key that somebody put where its
+//! id belongs, the id is kept. It is read line by line, however long it is.
 
-use std::fs::{File, Metadata, OpenOptions};
+mod anew;
+mod chain;
+mod head;
+mod line;
+mod refusals;
+#[cfg(test)]
+mod tests;
+mod writer;
+
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use contract::{Clock, Instant};
+use contract::Clock;
 use parking_lot::Mutex;
-use ring::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
 
+use self::chain::{Files, walk};
+use self::head::Head;
+use self::refusals::Refusals;
+use self::writer::{Said, Writer};
 use crate::error::OpenError;
-use crate::files;
-use crate::key;
 
-/// The file's name, in the registry's directory.
+pub(crate) use self::anew::begin_empty;
+pub use self::anew::{BegunAnew, begin_trail_anew};
+pub use self::line::{Doing, How, Outcome, TrailLine};
+
+/// The name of the file that is written to, in the registry's directory.
 pub const TRAIL: &str = "trail.jsonl";
 
-/// Characters of a text in a line that its asker chose; the rest is left out.
-const LONGEST_TEXT: usize = 300;
-/// What the first line names as the one before it.
-const NOTHING_BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// The length at which a file is closed and the next begun: some 25,000 lines.
+const LONGEST_FILE: u64 = 16 << 20;
 
-/// What somebody asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doing {
-    /// Who: `operator anna`, `uid 1000`, `nobody known`.
-    pub by: String,
-    /// From which address, where it came over the network.
-    pub from: Option<String>,
-    /// By which way.
-    pub how: How,
-    /// What is to be done, in one word: `keys.create`.
-    pub operation: String,
-    /// With what: `client app`. Empty where the word says it.
-    pub object: String,
-}
-
-/// By which way something is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum How {
-    /// By the admin API.
-    Api,
-    /// By a command on this machine.
-    Command,
-    /// By a signal to the process.
-    Signal,
-}
-
-/// What came of it, or that it is not known yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It is about to be done. Where no other line says how it ended, the process did before.
-    Begun,
-    /// It is done.
-    Done,
-    /// It was not done.
-    Refused,
-}
-
-/// A line of the trail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct TrailLine {
-    /// Its number, counted from 1.
-    pub number: u64,
-    /// When it was written.
-    pub at: String,
-    /// The number of the line that says `begun` of the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of: Option<u64>,
-    /// Who asked.
-    pub by: String,
-    /// From which address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// By which way.
-    pub how: How,
-    /// What was asked for.
-    pub operation: String,
-    /// With what.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub object: String,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// With which status of HTTP it was answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// Why it was refused.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub why: String,
-    /// The SHA-256 of the line before, its end of line included.
-    pub previous: String,
+/// Whether there has to be a trail already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Nothing was ever changed: one is begun where there is none.
+    Nothing,
+    /// Something was, and every change leaves lines.
+    Changes,
 }
 
 /// Something that is being done: how it ends is still to be written.
@@ -135,7 +81,9 @@ pub enum TrailError {
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrailReport {
-    /// How many lines there are.
+    /// The number of the first line that is kept.
+    pub first: u64,
+    /// The number of the last one.
     pub lines: u64,
     /// The SHA-256 of the last one, which a line after it would name.
     pub last: String,
@@ -147,50 +95,48 @@ pub struct TrailReport {
 pub struct Trail {
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    end: Mutex<End>,
+    state: Mutex<State>,
 }
 
-/// The file, and where it ends.
-struct End {
-    file: File,
-    /// Where each line begins.
-    starts: Vec<u64>,
-    length: u64,
-    last: String,
-    at: Instant,
-    /// Set when a write left the file in an unknown state.
-    broken: bool,
+/// The trail's end, and what was refused and is not in it yet.
+struct State {
+    writer: Writer,
+    refusals: Refusals,
 }
 
 impl Trail {
-    /// Opens the trail in `dir`, making it where it is missing, and checks every line. What a
-    /// crash left of an unfinished last line is copied beside it and cut off.
-    pub(crate) fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    /// Opens the trail in `dir` and checks every line, a line at a time; begins one only where
+    /// there was no change before. What a crash left of an unfinished last line is copied beside
+    /// it and cut off.
+    pub(crate) fn open(
+        dir: &Path,
+        before: Before,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(dir, before, clock, LONGEST_FILE)
+    }
+
+    fn open_with(
+        dir: &Path,
+        before: Before,
+        clock: Arc<dyn Clock>,
+        longest: u64,
+    ) -> Result<Self, OpenError> {
         let path = dir.join(TRAIL);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(OpenError::io("open", &path))?;
-        files::keep_private(&file, 0o600).map_err(OpenError::io("restrict", &path))?;
-        files::sync_parent(&path).map_err(OpenError::io("sync the directory of", &path))?;
-        let bytes = std::fs::read(&path).map_err(OpenError::io("read", &path))?;
-        let read = Chain::read(&path, &bytes)?;
-        let length = bytes.len() as u64 - read.torn;
-        if read.torn > 0 {
-            let kept = usize::try_from(length).unwrap_or(usize::MAX);
-            files::write_new_beside(&path, &format!("cut-{length}"), &bytes[kept..])
-                .map_err(OpenError::io("keep the torn end of", &path))?;
-            file.set_len(length)
-                .and_then(|()| file.sync_all())
-                .map_err(OpenError::io("cut the torn end of", &path))?;
+        let noted = Head::read(dir)?;
+        let was_there = noted.as_ref().is_some_and(|head| head.lines > 0);
+        if Files::find(dir)?.is_empty() && (was_there || before == Before::Changes) {
+            return Err(OpenError::TrailMissing { path });
         }
-        let Chain { starts, last, .. } = read;
-        let end = End { file, starts, length, last, at: Instant::MIN, broken: false };
-        Ok(Self { path, clock, end: Mutex::new(end) })
+        if noted.is_none() && before == Before::Changes {
+            tracing::warn!(
+                path = %Head::path(dir).display(),
+                "what was noted of the trail of changes is missing: lines cut off its end are not missed"
+            );
+        }
+        let writer = Writer::open(dir, noted, longest)?;
+        let state = State { writer, refusals: Refusals::default() };
+        Ok(Self { path, clock, state: Mutex::new(state) })
     }
 
     /// Writes down that something is about to be done; nothing is to be done where this fails.
@@ -198,7 +144,7 @@ impl Trail {
     /// # Errors
     /// [`TrailError`] when it is not on the disk.
     pub fn begin(&self, doing: Doing) -> Result<Begun, TrailError> {
-        let number = self.write(None, &doing, Outcome::Begun, None, "")?;
+        let number = self.write(&mut self.state.lock(), &doing, Said::plain(Outcome::Begun))?;
         Ok(Begun { number, doing })
     }
 
@@ -214,15 +160,53 @@ impl Trail {
         status: Option<u16>,
         why: &str,
     ) -> Result<(), TrailError> {
-        self.write(Some(begun.number), &begun.doing, outcome, status, why).map(drop)
+        let Begun { number, doing } = begun;
+        let state = &mut *self.state.lock();
+        let said = Said { of: Some(number), status, why, ..Said::plain(outcome) };
+        self.write(state, &doing, said)?;
+        if outcome == Outcome::Refused {
+            state.refusals.tell(&doing, self.clock.monotonic());
+        }
+        Ok(())
     }
 
-    /// Writes down that something was refused before anything of it was done.
+    /// Writes down that something was refused before anything of it was done. Of whoever had
+    /// `most` refusals within a minute, those beyond are counted, and told in one line once the
+    /// minute has passed or the trail is closed.
     ///
     /// # Errors
     /// [`TrailError`] when it is not on the disk.
-    pub fn refused(&self, doing: &Doing, status: Option<u16>, why: &str) -> Result<(), TrailError> {
-        self.write(None, doing, Outcome::Refused, status, why).map(drop)
+    pub fn refused(
+        &self,
+        doing: &Doing,
+        status: Option<u16>,
+        why: &str,
+        most: u32,
+    ) -> Result<(), TrailError> {
+        let state = &mut *self.state.lock();
+        let now = self.clock.monotonic();
+        if state.refusals.wait(&doing.by, most, now).is_some() {
+            state.refusals.count(doing, now);
+            return Ok(());
+        }
+        self.write(state, doing, Said { status, why, ..Said::plain(Outcome::Refused) })?;
+        state.refusals.tell(doing, now);
+        Ok(())
+    }
+
+    /// For how long nothing that `by` asks for has a line of its own when it is refused, since
+    /// `most` had one within a minute.
+    #[must_use]
+    pub fn waits(&self, by: &str, most: u32) -> Option<Duration> {
+        self.state.lock().refusals.wait(by, most, self.clock.monotonic())
+    }
+
+    /// Tells of what was refused and counted in minutes that have passed.
+    ///
+    /// # Errors
+    /// [`TrailError`] when it is not on the disk; it is told of later then.
+    pub fn tell_refused(&self) -> Result<(), TrailError> {
+        self.tell(&mut self.state.lock(), Some(self.clock.monotonic()))
     }
 
     /// The lines after number `after`, oldest first, at most `limit`.
@@ -230,160 +214,79 @@ impl Trail {
     /// # Errors
     /// [`TrailError::Unreadable`] when the file is not what was written.
     pub fn lines(&self, after: u64, limit: usize) -> Result<Vec<TrailLine>, TrailError> {
-        let end = self.end.lock();
-        let from = usize::try_from(after).unwrap_or(usize::MAX).min(end.starts.len());
-        let to = from.saturating_add(limit).min(end.starts.len());
-        let start = end.starts.get(from).copied().unwrap_or(end.length);
-        let stop = end.starts.get(to).copied().unwrap_or(end.length);
-        let mut bytes = vec![0; usize::try_from(stop - start).unwrap_or(0)];
-        let read = OpenError::io("read", &self.path);
-        end.file.read_exact_at(&mut bytes, start).map_err(read)?;
-        drop(end);
-        let mut number = from as u64;
-        let lines = bytes.split_inclusive(|&byte| byte == b'\n').map(|line| {
-            number += 1;
-            line_of(&self.path, start, number, line)
-        });
-        Ok(lines.collect::<Result<_, _>>()?)
+        Ok(self.state.lock().writer.read(after.saturating_add(1), limit)?)
     }
 
-    fn write(
+    /// The lines before number `before` and after `after`, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`TrailError::Unreadable`] when the file is not what was written.
+    pub fn lines_before(
         &self,
-        of: Option<u64>,
-        doing: &Doing,
-        outcome: Outcome,
-        status: Option<u16>,
-        why: &str,
-    ) -> Result<u64, TrailError> {
-        let end = &mut *self.end.lock();
-        if end.broken {
-            return Err(TrailError::Broken);
+        before: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<TrailLine>, TrailError> {
+        let state = self.state.lock();
+        let end = before.min(state.writer.lines().saturating_add(1));
+        let from = end.saturating_sub(limit as u64).max(after.saturating_add(1));
+        let count = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+        let mut lines = state.writer.read(from, count)?;
+        lines.retain(|line| line.number < end);
+        lines.reverse();
+        Ok(lines)
+    }
+
+    /// Adds a line, and before it what is to be told by now.
+    fn write(&self, state: &mut State, doing: &Doing, said: Said<'_>) -> Result<u64, TrailError> {
+        self.tell(state, Some(self.clock.monotonic()))?;
+        state.writer.write(self.clock.now(), doing, said)
+    }
+
+    fn tell(&self, state: &mut State, now: Option<Duration>) -> Result<(), TrailError> {
+        while let Some(untold) = state.refusals.untold(now) {
+            let why = untold.why();
+            let more = Some(untold.more);
+            let said = Said { why: &why, more, ..Said::plain(Outcome::Refused) };
+            state.writer.write(self.clock.now(), &untold.doing, said)?;
+            state.refusals.told(&untold.doing.by);
         }
-        if !end.is_at(&self.path) {
-            return Err(TrailError::Replaced(self.path.clone()));
-        }
-        end.at = end.at.max(self.clock.now());
-        let number = end.starts.len() as u64 + 1;
-        let line = TrailLine {
-            number,
-            at: end.at.to_string(),
-            of,
-            by: shortened(&doing.by),
-            from: doing.from.clone(),
-            how: doing.how,
-            operation: shortened(&doing.operation),
-            object: shortened(&doing.object),
-            outcome,
-            status,
-            why: shortened(why),
-            previous: end.last.clone(),
-        };
-        let mut bytes =
-            serde_json::to_vec(&line).map_err(|error| TrailError::Io(io::Error::other(error)))?;
-        bytes.push(b'\n');
-        if let Err(error) = end.file.write_all_at(&bytes, end.length) {
-            // Nothing was answered: take the part back. If even that fails, stop.
-            end.broken = end.file.set_len(end.length).is_err();
-            return Err(TrailError::Io(error));
-        }
-        if let Err(error) = end.file.sync_data() {
-            // After a failed sync nobody knows what the disk holds.
-            end.broken = true;
-            return Err(TrailError::Io(error));
-        }
-        end.starts.push(end.length);
-        end.length += bytes.len() as u64;
-        end.last = hash(&bytes);
-        Ok(number)
+        Ok(())
     }
 }
 
-impl End {
-    /// Whether the file of that name is the one that is written to, and ends where that ended.
-    fn is_at(&self, path: &Path) -> bool {
-        let is_same = |(named, open): (Metadata, Metadata)| {
-            (named.dev(), named.ino(), named.len()) == (open.dev(), open.ino(), self.length)
-        };
-        let both = std::fs::metadata(path).and_then(|named| Ok((named, self.file.metadata()?)));
-        both.is_ok_and(is_same)
+/// What was refused and counted is told, and how far the trail goes is noted beside it.
+impl Drop for Trail {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        if let Err(error) = self.tell(&mut state, None) {
+            let count = state.refusals.count_untold();
+            tracing::error!(%error, count, "refused requests are not in the trail of changes");
+        }
+        // Of a trail that somebody took away nothing is known any more.
+        if state.writer.is_in_place()
+            && let Err(error) = state.writer.note()
+        {
+            tracing::warn!(%error, "how far the trail of changes goes was not noted beside it");
+        }
     }
 }
 
 /// Reads the trail in `dir`, which a process may be writing to, checks its chain, and hands each
-/// line to `each`.
+/// line to `each`. One line is in memory at a time.
 ///
 /// # Errors
 /// [`OpenError`] when it cannot be read, or a line was changed, taken out or put in.
 pub fn verify_trail(dir: &Path, mut each: impl FnMut(TrailLine)) -> Result<TrailReport, OpenError> {
-    let path = dir.join(TRAIL);
-    let bytes = std::fs::read(&path).map_err(OpenError::io("read", &path))?;
-    let chain = Chain::read_each(&path, &bytes, &mut each)?;
-    Ok(TrailReport { lines: chain.starts.len() as u64, last: chain.last, torn: chain.torn })
-}
-
-/// The whole lines of a file.
-struct Chain {
-    starts: Vec<u64>,
-    last: String,
-    /// Bytes at the end that are no whole line.
-    torn: u64,
-}
-
-impl Chain {
-    fn read(path: &Path, bytes: &[u8]) -> Result<Self, OpenError> {
-        Self::read_each(path, bytes, &mut |_| {})
+    // First: what is noted there was written before.
+    let head = Head::read(dir)?.unwrap_or_default();
+    let files = Files::find(dir)?;
+    if files.is_empty() {
+        return Err(OpenError::TrailMissing { path: dir.join(TRAIL) });
     }
-
-    fn read_each(
-        path: &Path,
-        bytes: &[u8],
-        each: &mut dyn FnMut(TrailLine),
-    ) -> Result<Self, OpenError> {
-        let mut chain = Self { starts: Vec::new(), last: NOTHING_BEFORE.to_owned(), torn: 0 };
-        let mut start = 0;
-        for bytes in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if bytes.last() != Some(&b'\n') {
-                chain.torn = bytes.len() as u64;
-                break;
-            }
-            let number = chain.starts.len() as u64 + 1;
-            let line = line_of(path, start, number, bytes)?;
-            if line.previous != chain.last {
-                let what = "a line does not name the one before it";
-                return Err(damaged(path, start, number, what));
-            }
-            each(line);
-            chain.last = hash(bytes);
-            chain.starts.push(start);
-            start += bytes.len() as u64;
-        }
-        Ok(chain)
-    }
-}
-
-fn line_of(path: &Path, offset: u64, number: u64, bytes: &[u8]) -> Result<TrailLine, OpenError> {
-    match serde_json::from_slice::<TrailLine>(bytes) {
-        Ok(line) if line.number == number => Ok(line),
-        Ok(_) => Err(damaged(path, offset, number, "a line is out of sequence")),
-        Err(_) => Err(damaged(path, offset, number, "a line is not what this release writes")),
-    }
-}
-
-fn damaged(path: &Path, offset: u64, number: u64, what: &'static str) -> OpenError {
-    OpenError::Damaged { path: path.to_owned(), offset, after: number - 1, what }
-}
-
-fn hash(line: &[u8]) -> String {
-    digest(&SHA256, line).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A text without its end where it is long, and without secrets that its asker put into it.
-fn shortened(text: &str) -> String {
-    let text = key::without_secrets(text);
-    match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    let walked = walk(dir, files, &head, &mut |line, _| each(line))?;
+    let torn = walked.torn.len() as u64;
+    Ok(TrailReport { first: head.first, lines: walked.lines, last: walked.last, torn })
 }
 
 impl std::fmt::Debug for Trail {
@@ -391,6 +294,3 @@ impl std::fmt::Debug for Trail {
         formatter.debug_struct("Trail").field("path", &self.path).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use http::Method;
-use integration_tests::binary::{failure, run, text};
+use integration_tests::binary::{run, text};
 use integration_tests::client::{Answer, Client, sent};
 use integration_tests::json_schema::{resolved, wrong};
 use integration_tests::site::{Deployment, First, Site};
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use crate::waiting::SOON;
 
-const ROLES: [&str; 3] = ["viewer", "operator", "administrator"];
+pub(crate) const ROLES: [&str; 3] = ["viewer", "operator", "administrator"];
 
 /// A place with an operator of each role.
-struct Admin {
-    site: Site,
-    tokens: BTreeMap<&'static str, String>,
+pub(crate) struct Admin {
+    pub(crate) site: Site,
+    pub(crate) tokens: BTreeMap<&'static str, String>,
     document: Value,
     /// Names that were given.
     given: u32,
@@ -40,7 +40,21 @@ struct Operation {
     says: Value,
 }
 
-fn operators(site: &Site, arguments: &[&str]) -> String {
+impl Operation {
+    /// Whether it takes `If-Match`.
+    fn is_guarded(&self) -> bool {
+        let parameters = self.says["parameters"].as_array().unwrap();
+        parameters.iter().any(|one| one["in"] == "header" && one["name"] == "If-Match")
+    }
+}
+
+/// The path of what an operation is about, of its own path.
+fn shown<'a>(operation: &Operation, path: &'a str) -> &'a str {
+    let (_, end) = operation.path.rsplit_once('}').unwrap();
+    path.strip_suffix(end).unwrap()
+}
+
+pub(crate) fn operators(site: &Site, arguments: &[&str]) -> String {
     let (verb, rest) = arguments.split_first().unwrap();
     let data = site.data().to_str().unwrap();
     let mut all = vec!["operators", verb, "--data", data];
@@ -51,7 +65,7 @@ fn operators(site: &Site, arguments: &[&str]) -> String {
 }
 
 impl Admin {
-    async fn start(configuration: &str) -> Self {
+    pub(crate) async fn start(configuration: &str) -> Self {
         let mut site = Site::prepare(Deployment::OneProcess);
         site.configure(configuration);
         site.launch(First::Gateway).await;
@@ -75,11 +89,11 @@ impl Admin {
         admin
     }
 
-    fn client(&self, role: &str) -> Client {
+    pub(crate) fn client(&self, role: &str) -> Client {
         Client::new(&format!("{}/admin/v1", self.base()), Some(&self.tokens[role]))
     }
 
-    fn nobody(&self) -> Client {
+    pub(crate) fn nobody(&self) -> Client {
         Client::new(&format!("{}/admin/v1", self.base()), None)
     }
 
@@ -87,7 +101,7 @@ impl Admin {
         format!("http://{}", self.site.admin_address())
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.client("administrator").get(path).await
     }
 
@@ -277,8 +291,27 @@ fn mutations(document: &Value, schema: &Value, right: &Value) -> Vec<(Value, Str
     made
 }
 
-async fn ask(client: &Client, method: &Method, path: &str, body: Option<&Value>) -> Answer {
-    let request = client.request(method.clone(), path);
+pub(crate) async fn ask(
+    client: &Client,
+    method: &Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Answer {
+    ask_where(client, method, path, body, None).await
+}
+
+/// The same, where `If-Match` says so.
+pub(crate) async fn ask_where(
+    client: &Client,
+    method: &Method,
+    path: &str,
+    body: Option<&Value>,
+    tag: Option<&str>,
+) -> Answer {
+    let mut request = client.request(method.clone(), path);
+    if let Some(tag) = tag {
+        request = request.header("if-match", tag);
+    }
     sent(match body {
         Some(body) => request.header("content-type", "application/json").body(body.to_string()),
         None => request,
@@ -286,7 +319,8 @@ async fn ask(client: &Client, method: &Method, path: &str, body: Option<&Value>)
     .await
 }
 
-const CONFIGURATION: &str = "[gateway]\nfailures_burst = 100000\nfailures_per_account = 100000\n\
+pub(crate) const CONFIGURATION: &str = "[gateway]\nfailures_burst = 100000\n\
+    failures_per_account = 100000\nadmin_refusals_per_minute = 100000\n\
     [plans.standard]\nsays = \"For all.\"\nrates = [{ per_second = 1000, burst = 1000 }]\n";
 
 // GW-063
@@ -372,6 +406,21 @@ async fn every_operation_of_the_document_keeps_to_it_and_every_change_is_in_the_
             admin.is_problem(operation, &sent(page).await, 403);
             admin.expect_refused(operation, 403, false);
         }
+        if operation.is_guarded() {
+            for (tag, status) in [("\"0123\"", 412), ("W/\"0123\"", 412), ("0123", 400)] {
+                let answer =
+                    ask_where(&client, &operation.method, &path, right.as_ref(), Some(tag)).await;
+                admin.is_problem(operation, &answer, status);
+                admin.expect_refused(operation, status, status == 412);
+            }
+        } else if operation.method != Method::GET {
+            // Nothing that it could be held against: it is not passed over.
+            let tag = Some("\"0123\"");
+            let answer = ask_where(&client, &operation.method, &path, right.as_ref(), tag).await;
+            let problem = admin.is_problem(operation, &answer, 400);
+            assert!(problem["detail"].as_str().unwrap().contains("If-Match"), "{problem}");
+            admin.expect_refused(operation, 400, false);
+        }
         let other = ask(&client, &Method::DELETE, &path, None).await.is(405);
         let allowed = other.header("allow").unwrap();
         assert!(allowed.split(", ").any(|one| one == operation.method.as_str()), "{allowed}");
@@ -385,9 +434,15 @@ async fn every_operation_of_the_document_keeps_to_it_and_every_change_is_in_the_
             continue;
         }
         let full = operation.body.as_ref().map(|schema| admin.body(schema, true));
-        for body in [right, full] {
+        for (body, with_tag) in [(right, false), (full, true)] {
             let path = admin.path(operation).await;
-            let answer = ask(&client, &operation.method, &path, body.as_ref()).await;
+            let tag = match with_tag && operation.is_guarded() {
+                true => admin.get(shown(operation, &path)).await.header("etag").map(str::to_owned),
+                false => None,
+            };
+            assert_eq!(tag.is_some(), with_tag && operation.is_guarded(), "{path}");
+            let answer =
+                ask_where(&client, &operation.method, &path, body.as_ref(), tag.as_deref()).await;
             let status = answer.status;
             let documented = &operation.says["responses"][status.to_string()];
             assert!(status < 300, "{} {path} {body:?}: {}", operation.id, answer.text());
@@ -395,6 +450,12 @@ async fn every_operation_of_the_document_keeps_to_it_and_every_change_is_in_the_
             let found = wrong(&admin.document, schema, &answer.json());
             assert_eq!(found, [""; 0], "{} {}", operation.id, answer.text());
             assert_eq!(answer.header("cache-control"), Some("no-store"));
+            let has_tag = documented["headers"]["ETag"].is_object();
+            assert_eq!(answer.header("etag").is_some(), has_tag, "{}", operation.id);
+            if let Some(tag) = answer.header("etag").filter(|_| operation.is_guarded()) {
+                let shown = admin.get(shown(operation, &path)).await;
+                assert_eq!(shown.header("etag"), Some(tag), "{}", operation.id);
+            }
             admin.secrets.extend(answer.json()["secret"].as_str().map(str::to_owned));
             if operation.method != Method::GET {
                 admin.expect_done(&operation.id, status);
@@ -609,18 +670,4 @@ async fn an_operator_that_is_revoked_while_its_request_comes_changes_nothing() {
     assert_eq!(trail.iter().filter(|line| **line == refused).count(), 2, "{trail:?}");
     assert!(Slow::begin(&admin, "administrator").end().starts_with("HTTP/1.1 201 "));
     admin.site.stop().await;
-}
-
-// GW-063
-#[tokio::test]
-async fn a_trail_that_was_changed_is_missed() {
-    let mut admin = Admin::start(CONFIGURATION).await;
-    admin.site.stop().await;
-    let path = admin.site.data().join("registry/trail.jsonl");
-    let trail = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, trail.replacen("the-viewer", "the-wiewer", 1)).unwrap();
-    let data = admin.site.data().to_str().unwrap();
-    let output = run(admin.site.folder(), &["changes", "verify", "--data", data]);
-    let said = failure(&output, 1);
-    assert!(said.contains("does not name the one before"), "{said}");
 }

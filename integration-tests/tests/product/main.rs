@@ -82,6 +82,7 @@ mod starting;
 mod stopping;
 mod streaming;
 mod traces;
+mod trail;
 mod transactions;
 mod twins;
 mod validate;

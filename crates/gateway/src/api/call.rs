@@ -45,6 +45,12 @@ impl Call<'_> {
         self.query.get(name).copied().unwrap_or(otherwise)
     }
 
+    /// The same, of whom who changes something only where nothing was changed since.
+    pub(crate) fn only_after(&self, sequence: u64) -> Self {
+        let Self { api, operator, path, query, body, .. } = *self;
+        Self { api, operator, by: self.by.clone().only_after(sequence), path, query, body }
+    }
+
     /// The client in the path; what can be none's id is none's.
     pub(crate) fn client(&self) -> Result<ClientId, Problem> {
         let text = self.in_path("client");

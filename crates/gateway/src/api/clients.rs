@@ -10,6 +10,7 @@ use super::call::Call;
 use super::form::{Form, Shape, needed, optional};
 use super::listed;
 use super::operators::{TIME, without_absent};
+use super::precondition::Resource;
 use super::problem::Problem;
 use crate::roles::{Role, RoleProblem};
 
@@ -116,6 +117,8 @@ static LIMIT: Shape = Shape {
 
 const COUNT: Form = Form::Number { least: 0, most: u64::MAX };
 
+pub(super) static SHOWN: Resource = Resource { word: "client", shape: &CLIENT, show };
+
 pub(super) fn list(call: &Call<'_>) -> Result<Value, Problem> {
     let clients = call.api.registry.clients();
     Ok(listed(clients.iter().map(|client| shown(call, client)).collect()))
@@ -214,7 +217,9 @@ pub(super) fn set_plan(call: &Call<'_>) -> Result<Value, Problem> {
     let plan = call.text("plan").map(|plan| plan_named(call, plan)).transpose()?;
     let standing = client(call, &id)?;
     // Whoever asks for a plan that it has wants it to have it: it does.
-    if standing.plan != plan {
+    if standing.plan == plan {
+        call.api.registry.check_unchanged(&call.by)?;
+    } else {
         call.api.registry.set_plan(&id, plan, &call.by)?;
     }
     one(call, &id)

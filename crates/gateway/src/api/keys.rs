@@ -11,6 +11,7 @@ use super::clients::ID;
 use super::form::{Form, Shape, needed, optional};
 use super::listed;
 use super::operators::{TIME, without_absent};
+use super::precondition::Resource;
 use super::problem::Problem;
 
 const KEY_ID: Form = Form::Text { most: 16, example: "0123456789abcdef" };
@@ -110,6 +111,8 @@ pub(super) static REVOCATIONS: Shape = Shape {
     says: "What was revoked of tokens.",
     fields: &[needed("items", Form::List(&Form::Shaped(&REVOKED)), "")],
 };
+
+pub(super) static SHOWN: Resource = Resource { word: "key", shape: &KEY, show };
 
 pub(super) fn list(call: &Call<'_>) -> Result<Value, Problem> {
     Ok(listed(call.api.registry.keys().iter().map(shown).collect()))

@@ -67,12 +67,16 @@ fn written(operation: &'static Operation) -> Value {
             json!({"type": "integer", "minimum": parameter.least, "maximum": parameter.most});
         json!({"name": parameter.name, "in": "query", "description": parameter.says, "schema": schema})
     });
+    let in_head = operation.guarded().map(|about| {
+        let says = format!("Do it only where the {} still has this ETag, or * for any.", about.word);
+        json!({"name": "If-Match", "in": "header", "description": says, "schema": {"type": "string"}})
+    });
     let mut written = json!({
         "operationId": operation.id,
         "summary": operation.says,
         "description": format!("Takes the role {} or a stronger one.", operation.role),
         "x-role": operation.role.word(),
-        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "parameters": in_path.chain(in_query).chain(in_head).collect::<Vec<_>>(),
         "responses": answers(operation),
     });
     if let (Some(shape), Some(members)) = (operation.body, written.as_object_mut()) {
@@ -88,8 +92,15 @@ fn written(operation: &'static Operation) -> Value {
 fn answers(operation: &Operation) -> Value {
     let schema = operation.answer.map_or_else(|| json!({"type": "object"}), reference);
     let mut answers = Map::new();
-    let success =
+    let mut success =
         json!({"description": "It is done.", "content": {"application/json": {"schema": schema}}});
+    if let (true, Some(members)) = (operation.is_tagged(), success.as_object_mut()) {
+        let tag = json!({
+            "description": "Which state of it this is; another state has another one.",
+            "schema": {"type": "string"},
+        });
+        members.insert("headers".to_owned(), json!({"ETag": tag}));
+    }
     answers.insert(operation.status.to_string(), success);
     let mut statuses = vec![401, 403, 422, 429];
     if operation.path.contains('{') {
@@ -98,22 +109,33 @@ fn answers(operation: &Operation) -> Value {
     if operation.changes() {
         statuses.push(413);
     }
+    if operation.changes() {
+        statuses.push(400);
+    }
     if operation.body.is_some() {
-        statuses.extend([400, 408, 415]);
+        statuses.extend([408, 415]);
+    }
+    if operation.guarded().is_some() {
+        statuses.push(412);
     }
     statuses.extend(operation.refusals);
     for status in statuses {
         let description = match status {
-            400 => "The body is no JSON.",
+            400 => {
+                "The body is no JSON, or broke off; or If-Match is no list of ETags, or this takes none."
+            }
             401 => "No operator's credential; `WWW-Authenticate` says how one is sent.",
             403 => "The operator's role is too weak; the answer says which would do.",
             404 => "There is none of that id.",
             408 => "The body did not come in time.",
             409 => "It cannot follow what was done before.",
+            412 => "It is in another state than the ETag in If-Match is of.",
             413 => "The body is too long.",
             415 => "The body is not said to be JSON.",
             422 => "Something in the body or the query is wrong; the answer says where.",
-            429 => "Too many wrong credentials; `Retry-After` says how long to wait.",
+            429 => {
+                "Too many wrong credentials, or refused changes; `Retry-After` says how long to wait."
+            }
             _ => "It cannot be written down; nothing is changed unless the answer says so.",
         };
         let content = json!({"application/problem+json": {"schema": reference(&PROBLEM)}});

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::form::{Field, Form, Shape, needed, optional};
 use super::listed;
+use super::precondition::Resource;
 use super::problem::Problem;
 
 pub(super) const NAME: Form = Form::Text { most: 64, example: "anna" };
@@ -85,6 +86,8 @@ pub(super) static MADE: Shape = Shape {
     ],
 };
 
+pub(super) static SHOWN: Resource = Resource { word: "operator", shape: &OPERATOR, show };
+
 pub(super) fn own(call: &Call<'_>) -> Result<Value, Problem> {
     let Operator { name, role, .. } = call.operator;
     Ok(json!({"name": name.as_str(), "role": role.word()}))
@@ -92,6 +95,10 @@ pub(super) fn own(call: &Call<'_>) -> Result<Value, Problem> {
 
 pub(super) fn list(call: &Call<'_>) -> Result<Value, Problem> {
     Ok(listed(call.api.registry.operators().iter().map(shown).collect()))
+}
+
+pub(super) fn show(call: &Call<'_>) -> Result<Value, Problem> {
+    one(call, &call.named()?)
 }
 
 pub(super) fn create(call: &Call<'_>) -> Result<Value, Problem> {

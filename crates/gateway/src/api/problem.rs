@@ -1,5 +1,7 @@
 //! What is answered instead of what was asked for: problem details (RFC 9457).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -7,6 +9,7 @@ use registry::{CannotFollow, ChangeError, OperatorRole};
 use serde_json::json;
 
 use super::form::{Form, Shape, Wrong, needed, optional};
+use crate::limiter::whole_seconds;
 use crate::small_server::answer;
 
 /// A refusal: what, where, and how it is mended.
@@ -16,6 +19,8 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     pub(crate) errors: Vec<Wrong>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Nothing is wrong but that somebody changed something after it was looked at.
+    is_overtaken: bool,
 }
 
 /// How problems are described in the document.
@@ -54,7 +59,8 @@ static ERROR: Shape = Shape {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+        let (errors, headers) = (Vec::new(), Vec::new());
+        Self { status, detail: detail.into(), errors, headers, is_overtaken: false }
     }
 
     /// Something in the body or the query is wrong.
@@ -92,6 +98,22 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
+    /// An operator was refused too much within a minute.
+    pub(crate) fn too_many_refusals(wait: Duration) -> Self {
+        let seconds = whole_seconds(wait).max(1);
+        let detail = format!(
+            "too many changes of this operator were refused within a minute; mend what asks for \
+             them, and try again in {seconds} s"
+        );
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            .with(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Whether it may be tried again once it was looked at again.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.is_overtaken
+    }
+
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -121,6 +143,9 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::Refused(refused) => Self::new(status_of(&refused), detail),
             ChangeError::TooLong => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            ChangeError::Overtaken => {
+                Self { is_overtaken: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+            }
             ChangeError::Form(_)
             | ChangeError::Io(_)
             | ChangeError::Broken

@@ -11,6 +11,7 @@ use super::clients::{PLAN, ROLE};
 use super::form::{Form, Shape, needed, optional};
 use super::listed;
 use super::operators::{TIME, without_absent};
+use super::precondition::Resource;
 use super::problem::Problem;
 use crate::readiness::Readiness;
 use crate::routes::{Content, Destination};
@@ -200,16 +201,25 @@ static CHANGE: Shape = Shape {
         needed("outcome", Form::Word(&["begun", "done", "refused"]), "What came of it."),
         optional("status", COUNT, "With which status it was answered."),
         optional("why", WORDS, "Why it was refused."),
+        optional(
+            "more",
+            COUNT,
+            "Of so many refused requests it speaks that have no line of their own.",
+        ),
         needed("previous", WORDS, "The SHA-256 of the line before."),
     ],
 };
 
 pub(super) static CHANGES: Shape = Shape {
     name: "ChangePage",
-    says: "Lines of the trail, oldest first.",
+    says: "Lines of the trail, oldest first; newest first where `before` is said.",
     fields: &[
         needed("items", Form::List(&Form::Shaped(&CHANGE)), ""),
-        needed("next", COUNT, "What `after` says to go on: the number of the last line."),
+        needed(
+            "next",
+            COUNT,
+            "What `after`, or `before`, says to go on: the number of the last line of the page.",
+        ),
     ],
 };
 
@@ -227,6 +237,9 @@ pub(super) static RELOADED: Shape = Shape {
         needed("changed", Form::List(&WORDS), "The keys and sections that have changed."),
     ],
 };
+
+pub(super) static PLAN_SHOWN: Resource =
+    Resource { word: "plan", shape: &PLAN_OF_NAME, show: plan };
 
 pub(super) fn plans(call: &Call<'_>) -> Result<Value, Problem> {
     let plans = call.api.limiting.plans();
@@ -364,8 +377,14 @@ pub(super) fn break_glasses(call: &Call<'_>) -> Result<Value, Problem> {
 pub(super) fn changes(call: &Call<'_>) -> Result<Value, Problem> {
     let after = call.parameter("after", 0);
     let limit = usize::try_from(call.parameter("limit", 100)).unwrap_or(usize::MAX);
-    let lines = call.api.registry.trail().lines(after, limit).map_err(unreadable)?;
-    let next = lines.last().map_or(after, |line| line.number);
+    let trail = call.api.registry.trail();
+    let before = call.query.get("before").copied();
+    let lines = match before {
+        None => trail.lines(after, limit),
+        Some(before) => trail.lines_before(before, after, limit),
+    };
+    let lines = lines.map_err(unreadable)?;
+    let next = lines.last().map_or(before.unwrap_or(after), |line| line.number);
     let shown = lines.iter().map(serde_json::to_value).filter_map(Result::ok);
     Ok(json!({"items": shown.collect::<Vec<_>>(), "next": next}))
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::form::Shape;
+use super::precondition::Resource;
 use super::problem::Problem;
 use super::{BASE, clients, keys, openapi, operators, standing};
 
@@ -49,6 +50,8 @@ pub(crate) struct Operation {
     pub(crate) status: u16,
     /// What is answered; any object where it is not said.
     pub(crate) answer: Option<&'static Shape>,
+    /// What it is about, where that can be shown by itself: what `If-Match` is held against.
+    pub(crate) about: Option<&'static Resource>,
     /// What else may come of it, beside what every request may get.
     pub(crate) refusals: &'static [u16],
     pub(crate) run: fn(&Call<'_>) -> Result<Value, Problem>,
@@ -74,6 +77,17 @@ impl Operation {
     pub(crate) fn changes(&self) -> bool {
         self.verb != Verb::Get
     }
+
+    /// Whether it answers with what has an `ETag`.
+    pub(crate) fn is_tagged(&self) -> bool {
+        let tagged = || OPERATIONS.iter().filter_map(|other| other.about);
+        self.answer.is_some_and(|answer| tagged().any(|about| std::ptr::eq(about.shape, answer)))
+    }
+
+    /// What `If-Match` is held against, where it is taken.
+    pub(crate) fn guarded(&self) -> Option<&'static Resource> {
+        self.about.filter(|_| self.changes())
+    }
 }
 
 const fn read(
@@ -93,6 +107,7 @@ const fn read(
         body: None,
         status: 200,
         answer: Some(answer),
+        about: None,
         refusals: &[],
         run,
     }
@@ -121,6 +136,12 @@ const PAGE: &[Parameter] = &[
         most: u32::MAX as u64,
     },
     Parameter {
+        name: "before",
+        says: "Lines with a lower number than this alone, newest first.",
+        least: 1,
+        most: u32::MAX as u64,
+    },
+    Parameter {
         name: "limit",
         says: "So many lines at most; 100 where it is not said.",
         least: 1,
@@ -142,22 +163,29 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         ..change("clients.create", "/clients", &clients::CLIENT, "Makes a client.", clients::create)
     },
     read("clients.show", "/clients/{client}", &clients::CLIENT, "One client.", clients::show),
-    change(
-        "clients.disable",
-        "/clients/{client}/disable",
-        &clients::CLIENT,
-        "Grants nothing of a client any more, whatever it comes with.",
-        clients::disable,
-    ),
-    change(
-        "clients.enable",
-        "/clients/{client}/enable",
-        &clients::CLIENT,
-        "Lets a disabled client do again what it could before.",
-        clients::enable,
-    ),
+    Operation {
+        about: Some(&clients::SHOWN),
+        ..change(
+            "clients.disable",
+            "/clients/{client}/disable",
+            &clients::CLIENT,
+            "Grants nothing of a client any more, whatever it comes with.",
+            clients::disable,
+        )
+    },
+    Operation {
+        about: Some(&clients::SHOWN),
+        ..change(
+            "clients.enable",
+            "/clients/{client}/enable",
+            &clients::CLIENT,
+            "Lets a disabled client do again what it could before.",
+            clients::enable,
+        )
+    },
     Operation {
         verb: Verb::Put,
+        about: Some(&clients::SHOWN),
         body: Some(&clients::PLAN_OF),
         ..change(
             "clients.set-plan",
@@ -190,6 +218,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
     Operation {
         body: Some(&keys::ROTATION),
         status: 201,
+        about: Some(&keys::SHOWN),
         ..change(
             "keys.rotate",
             "/keys/{key}/rotate",
@@ -198,14 +227,20 @@ pub(crate) static OPERATIONS: &[Operation] = &[
             keys::rotate,
         )
     },
-    change("keys.revoke", "/keys/{key}/revoke", &keys::KEY, "Revokes a key.", keys::revoke),
-    change(
-        "keys.confirm",
-        "/keys/{key}/confirm",
-        &keys::KEY,
-        "Makes a key good again that a restore made stand still.",
-        keys::confirm,
-    ),
+    Operation {
+        about: Some(&keys::SHOWN),
+        ..change("keys.revoke", "/keys/{key}/revoke", &keys::KEY, "Revokes a key.", keys::revoke)
+    },
+    Operation {
+        about: Some(&keys::SHOWN),
+        ..change(
+            "keys.confirm",
+            "/keys/{key}/confirm",
+            &keys::KEY,
+            "Makes a key good again that a restore made stand still.",
+            keys::confirm,
+        )
+    },
     read(
         "token-revocations.list",
         "/token-revocations",
@@ -225,7 +260,10 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         )
     },
     read("plans.list", "/plans", &standing::PLANS, "Every plan.", standing::plans),
-    read("plans.show", "/plans/{plan}", &standing::PLAN_OF_NAME, "One plan.", standing::plan),
+    Operation {
+        about: Some(&standing::PLAN_SHOWN),
+        ..read("plans.show", "/plans/{plan}", &standing::PLAN_OF_NAME, "One plan.", standing::plan)
+    },
     read(
         "roles.list",
         "/roles",
@@ -299,6 +337,17 @@ pub(crate) static OPERATIONS: &[Operation] = &[
     },
     Operation {
         role: Administrator,
+        ..read(
+            "operators.show",
+            "/operators/{operator}",
+            &operators::OPERATOR,
+            "One operator.",
+            operators::show,
+        )
+    },
+    Operation {
+        role: Administrator,
+        about: Some(&operators::SHOWN),
         body: Some(&operators::ROTATION),
         ..change(
             "operators.rotate",
@@ -310,6 +359,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
     },
     Operation {
         role: Administrator,
+        about: Some(&operators::SHOWN),
         ..change(
             "operators.revoke",
             "/operators/{operator}/revoke",
@@ -320,6 +370,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
     },
     Operation {
         role: Administrator,
+        about: Some(&operators::SHOWN),
         ..change(
             "operators.confirm",
             "/operators/{operator}/confirm",

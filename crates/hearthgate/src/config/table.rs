@@ -120,6 +120,8 @@ keys! {
         "Wrong credentials that are not, after which the address waits: a second, and twice as long each time (docs/gateway.md).",
     "gateway.failures_per_account" => gateway.failures_per_account:
         "The same from one address for one account: a key, or the tokens of an issuer.",
+    "gateway.admin_refusals_per_minute" => gateway.admin_refusals_per_minute:
+        "Refused changes of one operator of the admin API within a minute that have a line each in the trail of changes; those beyond are told in one line (docs/admin.md).",
     "gateway.lockout_seconds" => gateway.lockout:
         "How long such a wait is at most.",
     "gateway.body_grace_seconds" => gateway.body_grace:

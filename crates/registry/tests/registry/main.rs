@@ -20,8 +20,8 @@ use contract::{Action, Clock, Ids, Instant, ResourceId, Rule, Types, Within};
 use in_postgres::Database;
 use registry::{
     Actor, Beside, CannotFollow, ChangeError, ClientId, InvalidClient, KeyId, NewClient, OpenError,
-    Opened, RateLimit, Registry, Renewed, RoleName, Subject, TokenFacts, TokenIdentity, ViewReport,
-    WhichTokens, token_authorization,
+    Opened, RateLimit, Registry, Renewed, RoleName, Subject, TRAIL, TokenFacts, TokenIdentity,
+    ViewReport, WhichTokens, token_authorization,
 };
 
 struct Ticking(AtomicI64);
@@ -256,7 +256,7 @@ fn a_registry_left_without_a_close_opens_with_everything_acknowledged() {
     // What a killed process leaves: the files as they are at this moment.
     let copy = Place::new();
     fs::create_dir_all(copy.path().join("view")).unwrap();
-    for name in ["format", "changes.log"] {
+    for name in ["format", "changes.log", TRAIL, "trail.head"] {
         fs::copy(place.path().join(name), copy.path().join(name)).unwrap();
     }
     for file in files_below(&place.path().join("view")) {
@@ -268,6 +268,46 @@ fn a_registry_left_without_a_close_opens_with_everything_acknowledged() {
     let reopened = copy.open();
     assert!(reopened.registry.authenticate(key.secret.expose()).is_some());
     assert_eq!(reopened.registry.changes(None, 0, 10).unwrap().len(), 1);
+}
+
+// GW-063
+#[test]
+fn who_looked_before_somebody_changed_something_changes_nothing() {
+    let place = Place::new();
+    let opened = place.open();
+    let registry = &opened.registry;
+    registry.create_client(reader("lab"), &actor()).unwrap();
+    let (lab, seen) = (client_id("lab"), registry.sequence());
+    let looked = || actor().only_after(seen);
+    registry.create_client(reader("ward"), &actor()).unwrap();
+    let refused = registry.disable_client(&lab, &looked()).unwrap_err();
+    assert!(matches!(refused, ChangeError::Overtaken), "{refused:?}");
+    assert!(registry.client(&lab).unwrap().disabled.is_none());
+    assert!(matches!(registry.check_unchanged(&looked()), Err(ChangeError::Overtaken)));
+    registry.check_unchanged(&actor()).unwrap();
+    let looked = actor().only_after(registry.sequence());
+    registry.disable_client(&lab, &looked).unwrap();
+    assert!(matches!(registry.enable_client(&lab, &looked), Err(ChangeError::Overtaken)));
+}
+
+// GW-063
+#[test]
+fn a_registry_with_changes_is_not_opened_without_its_trail() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.registry.owner(&actor()).unwrap().unwrap();
+    drop(opened);
+    for name in [TRAIL, "trail.head"] {
+        fs::remove_file(place.path().join(name)).unwrap();
+    }
+    let error = place.try_open(Beside::NoTenant).unwrap_err();
+    assert!(matches!(error, OpenError::TrailMissing { .. }), "{error}");
+    assert!(!place.path().join(TRAIL).exists());
+    // One that came out of a backup begins with one.
+    let changes = registry::whole_changes(&place.path()).unwrap();
+    let restored = Place::new();
+    registry::write_whole_changes(&restored.path(), &changes).unwrap();
+    assert_eq!(restored.open().registry.trail().lines(0, 10).unwrap(), []);
 }
 
 #[test]
