@@ -1,15 +1,12 @@
 //! The trail of changes as an operator has it: what fills it, what is missed in it, and changes that
 //! are asked for on the condition that nobody else made one.
 
-use std::time::Instant;
-
 use http::Method;
 use integration_tests::binary::{failure, run, text};
 use integration_tests::site::{First, Site};
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, CONFIGURATION, ROLES, ask, ask_where};
-use crate::waiting::SOON;
 
 fn changes(site: &Site, arguments: &[&str]) -> std::process::Output {
     let (verb, rest) = arguments.split_first().unwrap();
@@ -141,7 +138,6 @@ async fn of_those_who_saw_the_same_state_one_changes_it() {
     let body = json!({"id": "lab", "role": "reader"});
     let made = ask(&operator, &Method::POST, "/clients", Some(&body)).await.is(201);
     let mut tag = made.header("etag").unwrap().to_owned();
-    let began = Instant::now();
     for round in 0..10 {
         let plan = match round % 2 {
             0 => json!({"plan": "standard"}),
@@ -158,7 +154,6 @@ async fn of_those_who_saw_the_same_state_one_changes_it() {
         let next = done[0].header("etag").unwrap().to_owned();
         assert_ne!(next, tag);
         tag = next;
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     }
     // One that is not there is not there, whatever the condition says.
     let none = "/clients/none/disable";
