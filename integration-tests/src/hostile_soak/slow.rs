@@ -16,6 +16,8 @@ use crate::waiting::{SOON, within};
 
 /// Clients at a time: fewer than there are places.
 const TOGETHER: usize = 200;
+/// Between two that come: the system keeps no more than some hundred waiting at the server's door.
+const APART: Duration = Duration::from_millis(5);
 /// Between two bytes.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What is read by who takes it in drops.
@@ -51,6 +53,7 @@ impl Plan {
         let address = site.address().parse().expect("an address");
         let mut clients = JoinSet::new();
         for _ in 0..TOGETHER {
+            tokio::time::sleep(APART).await;
             let head = kind.head(&key);
             clients.spawn(async move {
                 let clock = SystemClock::start();
@@ -113,7 +116,7 @@ impl Slow {
                     Self::Body => line.starts_with("HTTP/1.1 408"),
                     _ => !line.starts_with("HTTP/1.1 2"),
                 };
-                assert!(is_right, "{self:?}: {line:?}");
+                assert!(is_right, "{self:?}: {answer}");
             }
             Self::Answer => {
                 let head = read_head(&mut *stream).await;
