@@ -17,7 +17,6 @@ use pingora::proxy::HttpProxy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::access_log::{Line, Lines};
 use crate::addresses::{Addresses, ToldBy};
@@ -319,7 +318,7 @@ impl Door {
             wire.await_next_head();
             if waits {
                 let idle = self.current.take().limits.idle;
-                silence.as_mut().reset(Instant::now() + idle);
+                silence.as_mut().reset(tokio::time::sleep(idle).deadline());
                 tokio::select! {
                     biased;
                     () = wire.is_spoken_to() => {}

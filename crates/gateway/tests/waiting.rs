@@ -13,6 +13,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -82,8 +83,8 @@ async fn a_connection_that_waits_for_its_next_request_holds_little() {
     let (_shutdown, stopped) = watch::channel(false);
     let (started, bound) = oneshot::channel();
     let (_reloads, reload) = mpsc::channel(1);
-    let gateway = gateway::run(config, registry, clock, ids, started, reload, stopped);
-    let gateway = tokio::spawn(gateway);
+    let mut gateway = JoinSet::new();
+    gateway.spawn(gateway::run(config, registry, clock, ids, started, reload, stopped));
     let bound = bound.await.expect("the gateway starts");
     // What is made once. They stay: what they leave would be taken off what others take.
     let _first = asked(bound.listen, CONNECTIONS).await;
@@ -100,5 +101,4 @@ async fn a_connection_that_waits_for_its_next_request_holds_little() {
         let length = stream.read(&mut answer).await.expect("it answers");
         assert!(answer[..length].starts_with(b"HTTP/1.1 "), "{:?}", &answer[..length]);
     }
-    gateway.abort();
 }
