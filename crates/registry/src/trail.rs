@@ -105,9 +105,10 @@ struct State {
 }
 
 impl Trail {
-    /// Opens the trail in `dir` and checks every line, a line at a time; begins one only where
-    /// there was no change before. What a crash left of an unfinished last line is copied beside
-    /// it and cut off.
+    /// Opens the trail in `dir` and checks every line, a line at a time; begins one where nothing
+    /// is known of one before, and says so in its first line where there were changes: those of
+    /// earlier releases, which kept none. What a crash left of an unfinished last line is copied
+    /// beside it and cut off.
     pub(crate) fn open(
         dir: &Path,
         before: Before,
@@ -124,11 +125,12 @@ impl Trail {
     ) -> Result<Self, OpenError> {
         let path = dir.join(TRAIL);
         let noted = Head::read(dir)?;
+        let (is_there, is_noted) = (!Files::find(dir)?.is_empty(), noted.is_some());
         let was_there = noted.as_ref().is_some_and(|head| head.lines > 0);
-        if Files::find(dir)?.is_empty() && (was_there || before == Before::Changes) {
+        if !is_there && (was_there || is_noted && before == Before::Changes) {
             return Err(OpenError::TrailMissing { path });
         }
-        if noted.is_none() && before == Before::Changes {
+        if is_there && !is_noted && before == Before::Changes {
             tracing::warn!(
                 path = %Head::path(dir).display(),
                 "what was noted of the trail of changes is missing: lines cut off its end are not missed"
@@ -136,7 +138,28 @@ impl Trail {
         }
         let writer = Writer::open(dir, noted, longest)?;
         let state = State { writer, refusals: Refusals::default() };
-        Ok(Self { path, clock, state: Mutex::new(state) })
+        let trail = Self { path, clock, state: Mutex::new(state) };
+        if !is_there && !is_noted && before == Before::Changes {
+            trail.begin_late();
+        }
+        Ok(trail)
+    }
+
+    /// Says, in its first line, that there were changes before it, of which nothing is known here.
+    fn begin_late(&self) {
+        let path = self.path.display();
+        tracing::warn!(%path, "there were changes before, and no trail of them: one begins now");
+        let doing = Doing {
+            by: "hearthgate".to_owned(),
+            from: None,
+            how: How::Command,
+            operation: "changes.begin".to_owned(),
+            object: "there were changes before, and nothing is known of a trail of them".to_owned(),
+        };
+        // On a full disk a start goes on; nothing can be changed then, which says so.
+        if let Err(error) = self.write(&mut self.state.lock(), &doing, Said::plain(Outcome::Done)) {
+            tracing::warn!(%error, "that the trail begins late was not written down");
+        }
     }
 
     /// Writes down that something is about to be done; nothing is to be done where this fails.
