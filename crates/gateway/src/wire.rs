@@ -257,7 +257,14 @@ impl Wire {
             over: Box::pin(tokio::time::sleep(left)),
         });
         match stalled.over.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(()) => {
+                // What the system has of the answer by now, up to some megabytes, it would keep for
+                // as long as the client takes some of it.
+                if let Err(error) = self.stream.get_ref().tcp().set_zero_linger() {
+                    tracing::debug!(%error, "a connection cannot be reset");
+                }
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

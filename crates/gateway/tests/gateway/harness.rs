@@ -543,6 +543,18 @@ impl Connection {
         self.read.is_empty() && !self.read_more().await
     }
 
+    /// Reads on; whether it ends by a reset.
+    pub(crate) async fn ends_by_reset(&mut self) -> bool {
+        loop {
+            self.read.clear();
+            match within("reading", self.stream.read_buf(&mut self.read)).await {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
     async fn read_more(&mut self) -> bool {
         let read = within("reading", self.stream.read_buf(&mut self.read)).await;
         // A reset is an end too.
