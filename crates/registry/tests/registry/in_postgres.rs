@@ -391,7 +391,7 @@ impl Database {
             let mut head = u32::try_from(2 + 4 + change.len()).unwrap().to_le_bytes().to_vec();
             head.extend(number.to_le_bytes());
             head.extend((10 * number).to_le_bytes());
-            let body = [&[4, 0], b"test".as_slice(), change.as_bytes()].concat();
+            let body = [[4_u8, 0].as_slice(), b"test".as_slice(), change.as_bytes()].concat();
             let checksums =
                 u64::from(crc32c::crc32c(&head)) << 32 | u64::from(crc32c::crc32c(&body));
             self.sql(&format!(
