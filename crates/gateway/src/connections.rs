@@ -309,6 +309,9 @@ impl Door {
             tokio::time::sleep(NEXT).await;
         };
         tokio::pin!(stopped);
+        // Kept from wait to wait: one that is put off costs less than one that is made anew.
+        let silence = tokio::time::sleep(limits.idle);
+        tokio::pin!(silence);
         while let Some((stream, settings)) = reused.map(ReusedHttpStream::consume) {
             let Ok(mut wire) = stream.into_any().downcast::<Wire>() else { return };
             // Bytes of the next request that pingora has read already nobody sends again.
@@ -316,11 +319,12 @@ impl Door {
             wire.await_next_head();
             if waits {
                 let idle = self.current.take().limits.idle;
+                silence.as_mut().reset(tokio::time::sleep(idle).deadline());
                 tokio::select! {
                     biased;
                     () = wire.is_spoken_to() => {}
                     () = &mut stopped => return,
-                    () = tokio::time::sleep(idle) => return,
+                    () = &mut silence => return,
                 }
             }
             let mut session = ServerSession::new_http1(wire);
