@@ -53,8 +53,8 @@ pub(crate) fn is_whole(session: &mut Session, request: &mut Request, now: Durati
 }
 
 /// Whether more of the request's body is waited for.
-pub(crate) fn waits_for_rest(request: &Request, now: Duration) -> bool {
-    request.rest_until.is_none_or(|until| now < until)
+pub(crate) fn waits_for_rest(request: &Request, clock: &dyn Clock) -> bool {
+    request.rest_until.is_none_or(|until| clock.monotonic() < until)
 }
 
 /// Reads and forgets what is left of a body, for a while.

@@ -291,8 +291,9 @@ impl Door {
         }
     }
 
-    /// One request after the other. Between two of them nothing of pingora's is there: what it
-    /// needs to wait for a head is as large as what it needs to answer one.
+    /// One request after the other. Between two of them nothing of pingora's is there, unless it may
+    /// have read bytes of the next one already: what it needs to wait for a head is as large as what
+    /// it needs to answer one.
     async fn serve_http1(&self, wire: Wire, limits: &Limits, shutdown: &watch::Receiver<bool>) {
         if !Self::is_spoken_to(&wire, limits.idle, shutdown).await {
             return;
@@ -315,7 +316,7 @@ impl Door {
         while let Some((stream, settings)) = reused.map(ReusedHttpStream::consume) {
             let Ok(mut wire) = stream.into_any().downcast::<Wire>() else { return };
             // Bytes of the next request that pingora has read already nobody sends again.
-            let waits = wire.gave_one_request();
+            let waits = wire.gave_whole_requests();
             wire.await_next_head();
             if waits {
                 let idle = self.current.take().limits.idle;

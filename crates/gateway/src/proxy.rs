@@ -44,6 +44,7 @@ use crate::origin::origin;
 use crate::pace::Least;
 use crate::request::{Pass, Request, Tries};
 use crate::request_id;
+use crate::second_look::KnownAsOf;
 use crate::server_link::ServerWay;
 use crate::snapshot::Current;
 use crate::spans::{Ended, To, Traced};
@@ -67,8 +68,8 @@ pub(crate) struct Gateway {
     pub(crate) limiting: Arc<Limiting>,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) channel: Arc<ChannelKeeper>,
-    /// The name under which the server is told what is revoked here.
-    pub(crate) feed: Arc<str>,
+    /// As of when the registry knows callers, for the server.
+    pub(crate) known_as_of: KnownAsOf,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) metrics: Arc<Metrics>,
@@ -377,7 +378,7 @@ impl ProxyHttp for Gateway {
         let length = body.as_ref().map_or(0, Bytes::len);
         request.body_passed += u64::try_from(length).unwrap_or(u64::MAX);
         request.body_is_whole |= end_of_stream;
-        if !end_of_stream && !answer::waits_for_rest(request, self.clock.monotonic()) {
+        if !end_of_stream && !answer::waits_for_rest(request, &*self.clock) {
             request.refusal = Some(Refusal::ClientTooSlow);
             return Err(Error::new_down(BODY_TOO_SLOW));
         }
@@ -451,11 +452,12 @@ impl ProxyHttp for Gateway {
         let internal = || Error::new_in(ErrorType::InternalError);
         let origin = origin(session).ok_or_else(internal)?;
         request.sent = Some(self.clock.monotonic());
-        let route = request.route.clone().ok_or_else(internal)?;
+        let route = request.route.as_ref().ok_or_else(internal)?;
         if let (Some(way), Some(foreign)) = (&request.way, route.foreign()) {
             let to = To::Foreign(&way.upstream.name);
             request.traced.send(&self.tracer, upstream, to, request.tries)?;
-            way.dress_request(upstream, &route, foreign, request, origin)?;
+            way.dress_request(upstream, route, foreign, request, origin)?;
+            let route = route.clone();
             let rules = &route.request_headers;
             self.begin_copy(request, upstream, rules);
             return rules.apply(upstream);

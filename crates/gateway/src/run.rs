@@ -32,6 +32,7 @@ use crate::readiness::Watched;
 use crate::redirect;
 use crate::reload::{Reload, Reloading, tell_of_clients};
 use crate::renewal::{self, RenewalSocket, Renewals};
+use crate::second_look::KnownAsOf;
 use crate::server_link::{Link, ServerWay};
 use crate::snapshot::{Current, Snapshot};
 use crate::socket_client::ChannelPlace;
@@ -223,7 +224,7 @@ pub async fn run(
         limiting: limiting.clone(),
         lanes,
         channel: channel.clone(),
-        feed,
+        known_as_of: KnownAsOf::new(feed),
         clock: clock.clone(),
         ids: ids.clone(),
         metrics: metrics.clone(),

@@ -3,8 +3,10 @@
 //! Its grant is made then, so that it is not spent in a queue.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use contract::Interaction;
 use http::HeaderValue;
 use pingora::proxy::Session;
@@ -20,6 +22,33 @@ use crate::request::{Granted, Request};
 const GRANT_LIFE: Duration = Duration::from_secs(60);
 /// Between two looks at whether something was revoked that a connection came under.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// As of when the registry knows callers, as the server is told it: by a change of the feed of what
+/// is revoked here. Made anew after a change alone.
+#[derive(Debug)]
+pub(crate) struct KnownAsOf {
+    /// The name of that feed.
+    feed: Arc<str>,
+    made: ArcSwapOption<(u64, HeaderValue)>,
+}
+
+impl KnownAsOf {
+    pub(crate) fn new(feed: Arc<str>) -> Self {
+        Self { feed, made: ArcSwapOption::empty() }
+    }
+
+    /// The value of the header for that change.
+    fn header(&self, as_of: u64) -> Option<HeaderValue> {
+        if let Some(made) = &*self.made.load()
+            && made.0 == as_of
+        {
+            return Some(made.1.clone());
+        }
+        let made = HeaderValue::try_from(format!("{} {as_of}", self.feed)).ok()?;
+        self.made.store(Some(Arc::new((as_of, made.clone()))));
+        Some(made)
+    }
+}
 
 impl Gateway {
     /// Lets a request go on that waited: refuses it where it would be refused now, as whoever was
@@ -90,7 +119,7 @@ impl Gateway {
         let grant = who.known().template.fill(&filling).map_err(|_| Refusal::GrantImpossible)?;
         let known_as_of = match who.is_public() {
             true => None,
-            false => HeaderValue::try_from(format!("{} {}", self.feed, request.as_of)).ok(),
+            false => self.known_as_of.header(request.as_of),
         };
         pass.granted = Some(Granted { grant, known_as_of });
         Ok(())
@@ -114,6 +143,20 @@ impl Gateway {
                 }
                 as_of = now;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KnownAsOf;
+
+    // GW-034
+    #[test]
+    fn the_server_is_told_of_the_change_as_of_which_a_caller_was_known() {
+        let known = KnownAsOf::new("feed".into());
+        for as_of in [0, 1, 1, 7, 6, 7] {
+            assert_eq!(known.header(as_of).expect("a header"), format!("feed {as_of}"));
         }
     }
 }

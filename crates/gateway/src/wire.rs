@@ -57,9 +57,9 @@ pub(crate) struct Wire {
     taking: Taking,
     /// Since when the client takes nothing.
     stalled: Option<Stalled>,
-    /// Bytes that were handed out since the wait for the last head was over.
+    /// Bytes that were handed out.
     given: u64,
-    /// As many of them as the last request came to; [`UNKNOWN`] until it is told.
+    /// As many of them as requests came to.
     used: AtomicU64,
 }
 
@@ -71,9 +71,6 @@ struct Stalled {
     over: Pin<Box<Sleep>>,
 }
 
-/// Nobody has said how long the request is.
-const UNKNOWN: u64 = u64::MAX;
-
 /// For what of the client the gateway waits.
 #[derive(Debug, Default)]
 struct Waits {
@@ -83,7 +80,9 @@ struct Waits {
     to_write: AtomicBool,
     /// How often bytes were asked for that were not there.
     late: AtomicU64,
-    /// The next bytes are of another answer, which must be taken so fast.
+    /// The next bytes are of another answer,
+    is_anew: AtomicBool,
+    /// which must be taken so fast.
     anew: Mutex<Option<Least>>,
     /// Nothing need be taken any more.
     unpaced: AtomicBool,
@@ -149,7 +148,7 @@ impl Wire {
             taking: Taking::default(),
             stalled: None,
             given: 0,
-            used: AtomicU64::new(UNKNOWN),
+            used: AtomicU64::new(0),
         }
     }
 
@@ -157,6 +156,7 @@ impl Wire {
     /// carries many.
     pub(crate) fn must_be_taken(&self, least: Least) {
         *self.waits.anew.lock() = Some(least);
+        self.waits.is_anew.store(true, Ordering::Release);
     }
 
     /// The connection speaks another protocol now: its messages may be left for a while.
@@ -207,19 +207,18 @@ impl Wire {
 
     /// The connection waits for its next request.
     pub(crate) fn await_next_head(&mut self) {
-        self.given = 0;
-        *self.used.get_mut() = UNKNOWN;
         self.enter(Phase::Idle);
     }
 
-    /// Head and body of the last request came to so many bytes.
+    /// Head and body of a request came to so many bytes. Once one came to more than is told, as
+    /// with a body in chunks, it is not known any more whose the bytes are that were handed out.
     pub(crate) fn request_came_to(&self, bytes: u64) {
-        self.used.store(bytes, Ordering::Relaxed);
+        self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether all bytes that were handed out were the last request's, so that none of the next
-    /// one wait where they were handed to. False also where that is not known.
-    pub(crate) fn gave_one_request(&self) -> bool {
+    /// Whether all bytes that were handed out were of requests that are done, so that none of the
+    /// next one wait where they were handed to. False also where that is not known.
+    pub(crate) fn gave_whole_requests(&self) -> bool {
         self.given == self.used.load(Ordering::Relaxed)
     }
 
@@ -236,7 +235,10 @@ impl Wire {
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
         self.waits.to_write.store(sent.is_pending(), Ordering::Relaxed);
-        if let Some(least) = self.waits.anew.lock().take() {
+        // Most answers are several writes, and a lock for each would be for nothing.
+        if self.waits.is_anew.load(Ordering::Acquire)
+            && let Some(least) = self.begin_anew()
+        {
             (self.least, self.taking, self.stalled) = (Some(least), Taking::default(), None);
         }
         let Some(least) = self.least else { return sent };
@@ -267,6 +269,11 @@ impl Wire {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn begin_anew(&self) -> Option<Least> {
+        self.waits.is_anew.store(false, Ordering::Relaxed);
+        self.waits.anew.lock().take()
     }
 
     fn is_in(&self, phase: Phase) -> bool {

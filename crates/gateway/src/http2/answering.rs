@@ -37,6 +37,9 @@ pub(crate) fn hold_answer(
     silence: Duration,
     clock: &Arc<dyn Clock>,
 ) {
+    if !session.is_http2() {
+        return;
+    }
     // Nothing sees what stands there in between.
     *session = match std::mem::replace(session, ServerSession::new_custom(Box::new(()))) {
         ServerSession::H2(stream) => {

@@ -28,14 +28,19 @@ async fn what_came_of_the_next_request_with_one_is_its_beginning() {
     for (first, second) in
         requests.iter().flat_map(|one| requests.iter().map(move |two| (one, two)))
     {
-        let all = [first.as_str(), second, second].concat();
-        // A byte of the second, all but one of it, all, and one of the third.
-        for more in [0, 1, second.len() - 1, second.len(), second.len() + 1, 2 * second.len()] {
+        let third = running.request("GET", "/fhir/Basic/1", &[], "");
+        let both = second.len() + third.len();
+        let all = [first.as_str(), second, &third].concat();
+        // A byte of the second, as many as the third has, all but one of it, all, and one of the
+        // third.
+        let places =
+            [0, 1, third.len(), second.len() - 1, second.len(), second.len() + 1, both - 1, both];
+        for more in places {
             let (at_once, later) = all.split_at(first.len() + more);
             let what = format!("{at_once:?}, then {later:?}");
             let mut connection = running.connect().await;
             connection.write(at_once.as_bytes()).await;
-            let whole = 1 + more / second.len();
+            let whole = 1 + usize::from(more >= second.len()) + usize::from(more >= both);
             for _ in 0..whole {
                 is_answered(&mut connection, &what).await;
             }
