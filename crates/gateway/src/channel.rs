@@ -192,7 +192,8 @@ impl ChannelKeeper {
     }
 
     /// Reads the secret again because the server did not know `stale`. Of many requests that
-    /// find this out together, one reads and the others take what it came to, a failure too.
+    /// find this out together, one reads and the others take what it came to, a failure too, which
+    /// is logged once.
     pub(crate) async fn replace(&self, stale: &Arc<Channel>) -> Result<(), Arc<ChannelError>> {
         if self.current.load().as_ref().is_some_and(|current| !Arc::ptr_eq(current, stale)) {
             return Ok(());
@@ -209,7 +210,13 @@ impl ChannelKeeper {
                         current.store(Some(Arc::new(read)));
                         (Ok(()), Duration::ZERO)
                     }
-                    Err(error) => (Err(Arc::new(error)), FAILURE_HOLDS),
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "the server does not know the channel's secret, and gives no other"
+                        );
+                        (Err(Arc::new(error)), FAILURE_HOLDS)
+                    }
                 }
             }
         });

@@ -413,11 +413,7 @@ impl ProxyHttp for Gateway {
             return chosen;
         }
         if let Some(stale) = request.stale.take() {
-            if let Err(error) = self.channel.replace(&stale).await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the server does not know the channel's secret, and gives no other"
-                );
+            if self.channel.replace(&stale).await.is_err() {
                 request.refusal = Some(Refusal::ChannelUnknown);
                 return Err(Error::new_up(STALE_CHANNEL));
             }
@@ -580,14 +576,8 @@ impl ProxyHttp for Gateway {
         request: &mut Request,
     ) -> FailToProxy {
         if let Some(stale) = request.stale.take() {
-            // Not for this request any more, but for those that follow.
-            let replaced = self.channel.replace(&stale).await;
-            if let Err(error) = replaced {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the server does not know the channel's secret, and gives no other"
-                );
-            }
+            // Not for this request any more, but for those that follow; a failure is logged there.
+            let _ = self.channel.replace(&stale).await;
             request.refusal = Some(Refusal::ChannelUnknown);
         }
         let refusal = request.refusal.take().unwrap_or_else(|| Refusal::of_failure(error));

@@ -143,11 +143,11 @@ pub(crate) async fn visibility(
     }
 }
 
-/// What is shown when these types are searched, as `make` says of each type; what the same rules
+/// What is shown when these types are searched, as `reaches` says of each type; what the same rules
 /// showed lately of the same patients' data is taken again.
 ///
 /// # Errors
-/// As `make` and [`reach`], and whatever rules depend on that cannot be read.
+/// As `reaches`, and whatever rules depend on that cannot be read.
 pub(crate) async fn when_searched(
     call: &Call<'_>,
     searched: &[TypeQuery],
