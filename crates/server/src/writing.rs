@@ -11,12 +11,14 @@ use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::thread::{available_parallelism, yield_now};
 use std::time::Duration;
 
 use contract::Clock;
 use database::priority::{BEHIND_READERS, give_way};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 use crate::error::ServerError;
 
@@ -37,6 +39,8 @@ struct Reads {
     /// When the last read came, in microseconds by the clock that never goes back, and one more:
     /// none has where it is 0.
     last: AtomicU64,
+    /// How many writes are worked on at a time while there are reads.
+    turns: Semaphore,
 }
 
 impl std::fmt::Debug for Reads {
@@ -57,32 +61,53 @@ impl Reads {
     }
 }
 
-/// Does the work, and lets whoever waits for a processor go on after each piece of it while there
-/// are reads: a thread that has a processor is not put off it for one that goes before it as soon
-/// as that one has something to do, but when its slice of some milliseconds is over. Where nobody
-/// reads that would only cost those who write.
+/// Does the work. While there are reads it leaves them one of the processors, where there is more
+/// than one, and lets whoever waits for another go on after each piece: a thread that has a processor
+/// is not put off it for one that goes before it as soon as that one has something to do, but when
+/// its slice of some milliseconds is over. Where nobody reads that would only cost those who write.
 async fn giving_way<D>(reads: Arc<Reads>, work: impl Future<Output = D>) -> D {
     let mut work = pin!(work);
-    poll_fn(|context| {
-        let polled = work.as_mut().poll(context);
-        if reads.are_there() {
+    loop {
+        let turn = match reads.are_there() {
+            // Never closed.
+            true => reads.turns.acquire().await.ok(),
+            false => None,
+        };
+        let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        let gives_way = turn.is_some();
+        drop(turn);
+        if gives_way {
             yield_now();
         }
-        polled
+        match polled {
+            Poll::Ready(done) => return done,
+            Poll::Pending => until_woken().await,
+        }
+    }
+}
+
+/// Ends when the task that waits for it is woken by something else.
+async fn until_woken() {
+    let mut is_woken = false;
+    poll_fn(|_| match std::mem::replace(&mut is_woken, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
     })
-    .await
+    .await;
 }
 
 impl Writing {
     /// Starts as many as there are processors.
     pub(crate) fn start(clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let processors = available_parallelism().map_or(1, NonZero::get);
         let threads = Builder::new_multi_thread()
-            .worker_threads(available_parallelism().map_or(1, NonZero::get))
+            .worker_threads(processors)
             .thread_name("hearthgate-writes")
             .on_thread_start(|| give_way(BEHIND_READERS))
             .enable_all()
             .build()?;
-        let reads = Arc::new(Reads { clock, last: AtomicU64::new(0) });
+        let turns = Semaphore::new((processors - 1).max(1));
+        let reads = Arc::new(Reads { clock, last: AtomicU64::new(0), turns });
         Ok(Self { threads: Some(threads), reads })
     }
 
