@@ -144,6 +144,7 @@ impl Drop for Writing {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::panics::caught;
@@ -179,6 +180,38 @@ mod tests {
         }
         writing.a_read_came();
         assert!(writing.reads.are_there());
+    }
+
+    /// A piece of work that counts how many are worked on, for as long as it takes that others would
+    /// be if they could.
+    async fn counted(at_once: Arc<AtomicUsize>, most: Arc<AtomicUsize>) -> Result<(), ServerError> {
+        for _ in 0..2 {
+            let others = at_once.fetch_add(1, Ordering::SeqCst);
+            most.fetch_max(others + 1, Ordering::SeqCst);
+            for _ in 0..1000 {
+                yield_now();
+            }
+            at_once.fetch_sub(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn writes_leave_a_processor_to_reads_while_there_are_any() {
+        let writing = Arc::new(Writing::start(Arc::new(Moved::default())).unwrap());
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        writing.a_read_came();
+        let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut works = tokio::task::JoinSet::new();
+        for _ in 0..8 * processors {
+            let (writing, work) = (writing.clone(), counted(at_once.clone(), most.clone()));
+            works.spawn(async move { writing.there(work).await });
+        }
+        while let Some(done) = works.join_next().await {
+            done.unwrap().unwrap();
+        }
+        assert!((1..=(processors - 1).max(1)).contains(&most.load(Ordering::SeqCst)));
     }
 
     #[tokio::test]
