@@ -53,15 +53,20 @@ type Answering =
 /// Serves the admin listener for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     let mut server = SmallServer::new(HEAD_LIMIT);
-    let mut telling = tokio::time::interval(BETWEEN_TELLING);
-    telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Beside the accepting: a disk that hangs must not be why nobody hears that this is alive.
+    let telling = async {
+        let mut tick = tokio::time::interval(BETWEEN_TELLING);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            admin.api.tell_refused().await;
+        }
+    };
+    tokio::pin!(telling);
     loop {
         let accepted = tokio::select! {
             accepted = server.tend(listener.accept()) => accepted,
-            _ = telling.tick() => {
-                admin.api.tell_refused().await;
-                continue;
-            }
+            never = &mut telling => match never {},
         };
         match accepted {
             Ok((stream, address)) => {

@@ -55,6 +55,10 @@ impl Gateway {
         if !request.snapshot.callers.may_break_glass(&caller.client, &patient) {
             return Err(Refusal::Denied { reason: "no-break-glass" });
         }
+        // The body may have come for long.
+        if !self.current.take().callers.still_stands(who) {
+            return Err(Refusal::CredentialsInvalid);
+        }
         let snapshot = &request.snapshot;
         let (registry, minutes) = (snapshot.callers.registry(), snapshot.break_glass_minutes);
         // It waits for the disk.

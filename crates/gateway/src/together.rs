@@ -3,11 +3,16 @@
 //! It is done in a task of its own, which goes on when whoever began it leaves, and ends with its
 //! owner. No lock is held while anybody waits.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// For how long a panic is what it came to.
+const PANIC_HOLDS: Duration = Duration::from_secs(1);
 
 /// What is done once for all who wait for it.
 #[derive(Debug)]
@@ -16,13 +21,20 @@ pub(crate) struct Together<T>(Mutex<Doing<T>>);
 #[derive(Debug)]
 struct Doing<T> {
     /// What was begun last; its sender is there as long as that is under way or holds.
-    latest: Option<watch::Receiver<Option<T>>>,
+    latest: Option<watch::Receiver<Told<T>>>,
     task: JoinSet<()>,
 }
 
+/// What it came to, once it has.
+type Told<T> = Option<Result<T, Panicked>>;
+
+/// It came to nothing.
+#[derive(Debug, Clone, Copy)]
+struct Panicked;
+
 /// One that waits.
 #[derive(Debug)]
-pub(crate) struct Joined<T>(watch::Receiver<Option<T>>);
+pub(crate) struct Joined<T>(watch::Receiver<Told<T>>);
 
 impl<T> Default for Together<T> {
     fn default() -> Self {
@@ -47,8 +59,17 @@ impl<T: Clone + Send + Sync + 'static> Together<T> {
         let work = begin();
         while doing.task.try_join_next().is_some() {}
         doing.task.spawn(async move {
-            let (outcome, holds) = work.await;
-            tell.send_replace(Some(outcome));
+            let holds = match AssertUnwindSafe(work).catch_unwind().await {
+                Ok((outcome, holds)) => {
+                    tell.send_replace(Some(Ok(outcome)));
+                    holds
+                }
+                // The panic was logged. What panics must not be begun for each request anew.
+                Err(_) => {
+                    tell.send_replace(Some(Err(Panicked)));
+                    PANIC_HOLDS
+                }
+            };
             if !holds.is_zero() {
                 tokio::time::sleep(holds).await;
             }
@@ -62,7 +83,8 @@ impl<T: Clone + Send + Sync + 'static> Together<T> {
 impl<T: Clone> Joined<T> {
     /// What it came to; `None` where it ended without: it panicked, or its owner is gone.
     pub(crate) async fn outcome(mut self) -> Option<T> {
-        self.0.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone())
+        let told = self.0.wait_for(Option::is_some).await.ok()?.clone();
+        told.and_then(Result::ok)
     }
 }
 
@@ -75,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_one_came_to_is_everybodys_for_as_long_as_it_holds() {
         let (together, go) = (Together::<u32>::default(), Arc::new(Notify::new()));
         let begun = Arc::new(AtomicU32::new(0));
@@ -105,6 +127,19 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(begun.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_what_it_came_to_for_a_while() {
+        let together = Together::<u32>::default();
+        let panics = || together.join(|| async { panic!("by a test") });
+        assert_eq!(panics().outcome().await, None);
+        let joined = together.join(|| async { (7, Duration::ZERO) }).outcome();
+        let joined = tokio::time::timeout(PANIC_HOLDS / 2, joined).await;
+        assert_eq!(joined, Ok(None), "nothing is begun, and nothing waited for");
+        tokio::time::sleep(PANIC_HOLDS + Duration::from_millis(1)).await;
+        let good = together.join(|| async { (7, Duration::ZERO) });
+        assert_eq!(good.outcome().await, Some(7));
     }
 
     #[tokio::test]

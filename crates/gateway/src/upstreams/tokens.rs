@@ -43,6 +43,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// After a token was refused and another asked for, no refusal counts for so long: an upstream may
 /// answer 401 to whatever some client asks, however good the token is.
 const DEAF: Duration = Duration::from_secs(5);
+/// How long a token is kept at most, in seconds, however long it is good.
+const LONGEST_LIFE: u64 = 24 * 3600;
 /// For how long a token is good of which nothing is said.
 const ASSUMED_LIFE: u64 = 60;
 
@@ -220,7 +222,8 @@ impl Kept {
         let mut header = HeaderValue::try_from(format!("Bearer {}", given.access_token))
             .map_err(|_| TokenError::Unreadable)?;
         header.set_sensitive(true);
-        let life = Duration::from_secs(given.expires_in.unwrap_or(ASSUMED_LIFE));
+        let life = given.expires_in.unwrap_or(ASSUMED_LIFE).min(LONGEST_LIFE);
+        let life = Duration::from_secs(life);
         let held = Held { header: header.clone(), renew: now + life * 3 / 4, end: now + life };
         *self.held.lock() = Some(held);
         Ok(header)

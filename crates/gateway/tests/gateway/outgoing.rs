@@ -66,6 +66,25 @@ fn token(text: &str) -> Play {
     answer("200 OK", &body.to_string())
 }
 
+// GW-013
+#[tokio::test]
+async fn a_token_that_never_ends_is_one() {
+    let key = Key::make();
+    let body = json!({"access_token": "one", "token_type": "Bearer", "expires_in": u64::MAX});
+    let issuer = Upstream::start(answer("200 OK", &body.to_string())).await;
+    let lab = Upstream::start(Play::Echo).await;
+    let upstreams = json!({
+        "issuer": upstream(&[&issuer], json!({})), "lab": upstream(&[&lab], key.credentials()),
+    });
+    let running = start_of(json!([to("/lab", "lab")]), upstreams).await;
+    for _ in 0..2 {
+        assert_eq!(running.get("/lab/Patient/1").await.status, 200);
+        assert_eq!(lab.seen().last().expect("a request").values("authorization"), ["Bearer one"]);
+        running.clock.advance(Duration::from_secs(3600));
+    }
+    assert_eq!(issuer.only().line(), "POST /token HTTP/1.1");
+}
+
 /// So many requests at once, as the owner.
 fn ask_at_once(running: &Running, number: usize, target: &str) -> JoinSet<Answer> {
     let mut asking = JoinSet::new();

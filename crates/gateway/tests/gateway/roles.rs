@@ -4,7 +4,7 @@ use contract::Within;
 use gateway::Denial;
 use registry::{ClientId, Subject};
 
-use crate::harness::{Answer, Running, actor, request, start, start_with};
+use crate::harness::{Answer, Running, actor, request, start, start_with, within};
 
 async fn send(
     running: &Running,
@@ -114,6 +114,27 @@ async fn what_is_no_break_glass_records_nothing() {
         send(&running, key, method, &[], body).await.is_refusal(status);
     }
     running.send(&request("POST", "/break-glass", &[], REASON)).await.is_refusal(401);
+    let told = running.registry.changes(Some(&Subject::BreakGlass), 0, 9).expect("an audit");
+    assert!(told.is_empty());
+}
+
+#[tokio::test]
+async fn a_break_glass_of_a_key_that_is_revoked_while_its_body_comes_is_not_recorded() {
+    let (running, _stub) = start().await;
+    let _ward = ward(&running);
+    let (id, key) = running.key_of(&ClientId::new("ward").expect("an id"));
+    let bearer = format!("Bearer {key}");
+    let whole = request("POST", "/break-glass", &[("Authorization", &bearer)], REASON);
+    let (begun, rest) = whole.split_at(whole.len() - 1);
+    let mut connection = running.connect().await;
+    connection.write(begun.as_bytes()).await;
+    within("it is judged", async {
+        while running.metric("hearthgate_gateway_requests_in_flight").await < 1.0 {}
+    })
+    .await;
+    running.registry.revoke_key(&id, &actor()).expect("a key");
+    connection.write(rest.as_bytes()).await;
+    connection.read_answer().await.is_refusal(401);
     let told = running.registry.changes(Some(&Subject::BreakGlass), 0, 9).expect("an audit");
     assert!(told.is_empty());
 }

@@ -286,6 +286,38 @@ fn a_trail_that_is_missing_is_missed_and_begun_anew_on_record() {
 
 // GW-063
 #[test]
+fn a_trail_that_cannot_be_begun_anew_is_missed_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = || Arc::new(Standing::default());
+    let trail = open(dir.path());
+    drop(trail.begin(doing("client app")).unwrap());
+    drop(trail);
+    std::fs::remove_file(dir.path().join(TRAIL)).unwrap();
+    let is_missed = || {
+        let opened = Trail::open(dir.path(), Before::Changes, clock());
+        assert!(matches!(opened, Err(OpenError::TrailMissing { .. })));
+    };
+    let by = Actor::local_user(1000);
+    // Where the new one would be made is something else; the system says no.
+    let made_in = dir.path().join("trail.anew");
+    std::fs::write(&made_in, "in the way").unwrap();
+    begin_trail_anew(dir.path(), &by, clock()).unwrap_err();
+    is_missed();
+    // It was made, and the process ended before it took its place.
+    std::fs::remove_file(&made_in).unwrap();
+    std::fs::create_dir(&made_in).unwrap();
+    std::fs::write(made_in.join(TRAIL), "").unwrap();
+    is_missed();
+    let begun = begin_trail_anew(dir.path(), &by, clock()).unwrap();
+    assert_eq!(begun.lines, Some(1));
+    let trail = Trail::open(dir.path(), Before::Changes, clock()).unwrap();
+    let line = trail.lines(0, 10).unwrap().remove(0);
+    assert!(line.object.starts_with("one of 1 lines, whose last hash was "), "{}", line.object);
+    assert!(!made_in.exists());
+}
+
+// GW-063
+#[test]
 fn refusals_beyond_a_number_are_counted_and_told_in_one_line_to_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(Standing::default());
