@@ -11,14 +11,12 @@ use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::thread::{available_parallelism, yield_now};
 use std::time::Duration;
 
 use contract::Clock;
 use database::priority::{BEHIND_READERS, give_way};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 
 use crate::error::ServerError;
 
@@ -39,8 +37,6 @@ struct Reads {
     /// When the last read came, in microseconds by the clock that never goes back, and one more:
     /// none has where it is 0.
     last: AtomicU64,
-    /// How many writes are worked on at a time while there are reads.
-    turns: Semaphore,
 }
 
 impl std::fmt::Debug for Reads {
@@ -61,53 +57,32 @@ impl Reads {
     }
 }
 
-/// Does the work. While there are reads it leaves them one of the processors, where there is more
-/// than one, and lets whoever waits for another go on after each piece: a thread that has a processor
-/// is not put off it for one that goes before it as soon as that one has something to do, but when
-/// its slice of some milliseconds is over. Where nobody reads that would only cost those who write.
+/// Does the work, and lets whoever waits for a processor go on after each piece of it while there
+/// are reads: a thread that has a processor is not put off it for one that goes before it as soon
+/// as that one has something to do, but when its slice of some milliseconds is over. Where nobody
+/// reads that would only cost those who write.
 async fn giving_way<D>(reads: Arc<Reads>, work: impl Future<Output = D>) -> D {
     let mut work = pin!(work);
-    loop {
-        let turn = match reads.are_there() {
-            // Never closed.
-            true => reads.turns.acquire().await.ok(),
-            false => None,
-        };
-        let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-        let gives_way = turn.is_some();
-        drop(turn);
-        if gives_way {
+    poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        if reads.are_there() {
             yield_now();
         }
-        match polled {
-            Poll::Ready(done) => return done,
-            Poll::Pending => until_woken().await,
-        }
-    }
-}
-
-/// Ends when the task that waits for it is woken by something else.
-async fn until_woken() {
-    let mut is_woken = false;
-    poll_fn(|_| match std::mem::replace(&mut is_woken, true) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+        polled
     })
-    .await;
+    .await
 }
 
 impl Writing {
     /// Starts as many as there are processors.
     pub(crate) fn start(clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let processors = available_parallelism().map_or(1, NonZero::get);
         let threads = Builder::new_multi_thread()
-            .worker_threads(processors)
+            .worker_threads(available_parallelism().map_or(1, NonZero::get))
             .thread_name("hearthgate-writes")
             .on_thread_start(|| give_way(BEHIND_READERS))
             .enable_all()
             .build()?;
-        let turns = Semaphore::new((processors - 1).max(1));
-        let reads = Arc::new(Reads { clock, last: AtomicU64::new(0), turns });
+        let reads = Arc::new(Reads { clock, last: AtomicU64::new(0) });
         Ok(Self { threads: Some(threads), reads })
     }
 
@@ -144,7 +119,6 @@ impl Drop for Writing {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::panics::caught;
@@ -180,38 +154,6 @@ mod tests {
         }
         writing.a_read_came();
         assert!(writing.reads.are_there());
-    }
-
-    /// A piece of work that counts how many are worked on, for as long as it takes that others would
-    /// be if they could.
-    async fn counted(at_once: Arc<AtomicUsize>, most: Arc<AtomicUsize>) -> Result<(), ServerError> {
-        for _ in 0..2 {
-            let others = at_once.fetch_add(1, Ordering::SeqCst);
-            most.fetch_max(others + 1, Ordering::SeqCst);
-            for _ in 0..1000 {
-                yield_now();
-            }
-            at_once.fetch_sub(1, Ordering::SeqCst);
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn writes_leave_a_processor_to_reads_while_there_are_any() {
-        let writing = Arc::new(Writing::start(Arc::new(Moved::default())).unwrap());
-        let processors = available_parallelism().map_or(1, NonZero::get);
-        writing.a_read_came();
-        let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let mut works = tokio::task::JoinSet::new();
-        for _ in 0..8 * processors {
-            let (writing, work) = (writing.clone(), counted(at_once.clone(), most.clone()));
-            works.spawn(async move { writing.there(work).await });
-        }
-        while let Some(done) = works.join_next().await {
-            done.unwrap().unwrap();
-        }
-        assert!((1..=(processors - 1).max(1)).contains(&most.load(Ordering::SeqCst)));
     }
 
     #[tokio::test]
