@@ -1,6 +1,9 @@
 //! Another trail in the place of one that was lost: somebody decides it, and the first line of the
 //! new one says so.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,9 +11,9 @@ use contract::Clock;
 
 use super::chain::Files;
 use super::head::Head;
-use super::line::{Doing, How, Outcome};
-use super::writer::Said;
-use super::{Before, TRAIL, Trail, TrailError, verify_trail};
+use super::line::{Doing, How, Outcome, hash};
+use super::writer::{self, Said};
+use super::{TRAIL, TrailError, TrailReport, verify_trail};
 use crate::change::Actor;
 use crate::error::OpenError;
 use crate::files;
@@ -32,6 +35,10 @@ pub struct BegunAnew {
 /// Begins the trail in `dir` anew, whose lock the caller holds. What is there of one is set aside,
 /// and the first line says who did it and what is known of the one before.
 ///
+/// Wherever it ends before its end, by a full disk or with the process, no start goes on but with a
+/// trail whose first line is that one: the line takes the place of what was there in one step, and
+/// does not fit what is noted of the one before until that is set aside too.
+///
 /// # Errors
 /// [`TrailError`] when the file system refuses; the same again goes on from there.
 pub fn begin_trail_anew(
@@ -39,30 +46,32 @@ pub fn begin_trail_anew(
     by: &Actor,
     clock: Arc<dyn Clock>,
 ) -> Result<BegunAnew, TrailError> {
+    begin_in_steps(dir, by, clock.as_ref(), &mut || Ok(()))
+}
+
+/// The same; `go_on` says after each step whether another follows.
+fn begin_in_steps(
+    dir: &Path,
+    by: &Actor,
+    clock: &dyn Clock,
+    go_on: &mut dyn FnMut() -> Result<(), TrailError>,
+) -> Result<BegunAnew, TrailError> {
+    let (path, noted) = (dir.join(TRAIL), Head::path(dir));
     // What cannot be read is set aside all the same.
     let known = match verify_trail(dir, drop) {
-        Ok(report) => Some((report.lines, report.last)),
-        Err(_) => Head::read(dir).ok().flatten().map(|head| (head.lines, head.last)),
-    };
-    let found = Files::find(dir)?;
-    let path = dir.join(TRAIL);
-    let mut there: Vec<PathBuf> = found.closed.into_values().collect();
-    there.extend(found.open.map(|_| path.clone()));
-    // Last: until it is gone, a trail is missed that is not there.
-    there.extend(Some(Head::path(dir)).filter(|path| path.exists()));
-    let mut aside = None;
-    if !there.is_empty() {
-        let target = files::free_name_beside(&path, ASIDE);
-        files::private_dir(&target).map_err(OpenError::io("create", &target))?;
-        for path in there {
-            let name = path.file_name().unwrap_or_default();
-            std::fs::rename(&path, target.join(name)).map_err(OpenError::io("set aside", &path))?;
+        Ok(TrailReport { lines, last, .. }) => {
+            // Noted for whoever has to go on from there, when it cannot be verified any more.
+            let head = Head { lines, last, ..Head::read(dir)?.unwrap_or_default() };
+            head.write(dir).map_err(OpenError::io("write", &noted))?;
+            go_on()?;
+            Some(head)
         }
-        files::sync_parent(&target.join(TRAIL)).map_err(OpenError::io("sync", &target))?;
-        aside = Some(target);
-    }
+        Err(_) => Head::read(dir).ok().flatten(),
+    };
     let before = match &known {
-        Some((lines, last)) => format!("one of {lines} lines, whose last hash was {last}"),
+        Some(Head { lines, last, .. }) => {
+            format!("one of {lines} lines, whose last hash was {last}")
+        }
         None => "nothing is known of one before".to_owned(),
     };
     let doing = Doing {
@@ -72,9 +81,40 @@ pub fn begin_trail_anew(
         operation: OPERATION.to_owned(),
         object: before,
     };
-    let trail = Trail::open(dir, Before::Nothing, clock)?;
-    trail.write(&mut trail.state.lock(), &doing, Said::plain(Outcome::Done))?;
-    Ok(BegunAnew { lines: known.map(|(lines, _)| lines), aside })
+    let mut head = Head::default();
+    let said = Said::plain(Outcome::Done);
+    let line = writer::line(1, clock.now(), &doing, said, &head.last).map_err(TrailError::Io)?;
+    (head.lines, head.last) = (1, hash(&line));
+
+    let found = Files::find(dir)?;
+    let mut aside = None;
+    if !found.is_empty() || noted.exists() {
+        let target = files::free_name_beside(&path, ASIDE);
+        files::private_dir(&target).map_err(OpenError::io("create", &target))?;
+        aside = Some(target);
+        go_on()?;
+    }
+    let aside_as = |path: &Path| Some(aside.as_ref()?.join(path.file_name()?));
+    let replace = |path: &Path, bytes: &[u8]| -> Result<(), OpenError> {
+        if let Some(target) = aside_as(path).filter(|_| path.exists()) {
+            files::copy_private(path, &target)
+                .and_then(|()| files::sync_parent(&target))
+                .map_err(OpenError::io("set aside", path))?;
+        }
+        files::write_atomically(path, bytes).map_err(OpenError::io("write", path))
+    };
+    replace(&path, &line)?;
+    go_on()?;
+    for path in found.closed.into_values() {
+        if let Some(target) = aside_as(&path) {
+            std::fs::rename(&path, target).map_err(OpenError::io("set aside", &path))?;
+        }
+        go_on()?;
+    }
+    // Last: until it is another one, the trail is not what it says, or one is missed. The copy of
+    // the old one makes the names of all that is set aside durable.
+    replace(&noted, &head.bytes().map_err(TrailError::Io)?)?;
+    Ok(BegunAnew { lines: known.map(|head| head.lines), aside })
 }
 
 /// Begins an empty trail in `dir`, in which there is none, for a registry whose changes came from

@@ -14,7 +14,7 @@ use crate::change::Actor;
 
 /// A clock that stands at so many seconds.
 #[derive(Default)]
-struct Standing(AtomicU64);
+pub(super) struct Standing(AtomicU64);
 
 impl Clock for Standing {
     fn now(&self) -> Instant {
@@ -26,7 +26,7 @@ impl Clock for Standing {
     }
 }
 
-const MOST: u32 = 1000;
+pub(super) const MOST: u32 = 1000;
 
 fn try_open(dir: &Path) -> Result<Trail, OpenError> {
     Trail::open(dir, Before::Nothing, Arc::new(Standing::default()))
@@ -37,11 +37,11 @@ fn open(dir: &Path) -> Trail {
 }
 
 /// A trail whose files are closed after a line or two.
-fn open_short(dir: &Path) -> Result<Trail, OpenError> {
+pub(super) fn open_short(dir: &Path) -> Result<Trail, OpenError> {
     Trail::open_with(dir, Before::Nothing, Arc::new(Standing::default()), 400)
 }
 
-fn doing(object: &str) -> Doing {
+pub(super) fn doing(object: &str) -> Doing {
     Doing {
         by: "operator anna".to_owned(),
         from: Some("127.0.0.1".to_owned()),
@@ -52,7 +52,7 @@ fn doing(object: &str) -> Doing {
 }
 
 /// A trail of one change that was done and two that were refused.
-fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+pub(super) fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let trail = open(dir.path());
     let begun = trail.begin(doing("client app")).unwrap();
