@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use registry::{CertificateDigest, Registry};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use trace::Tracer;
 
@@ -53,15 +54,19 @@ type Answering =
 /// Serves the admin listener for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     let mut server = SmallServer::new(HEAD_LIMIT);
-    let mut telling = tokio::time::interval(BETWEEN_TELLING);
-    telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = tokio::time::interval(BETWEEN_TELLING);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Beside what is accepted, one at a time: it waits for the disk, which may hang.
+    let mut telling = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = server.tend(listener.accept()) => accepted,
-            _ = telling.tick() => {
-                admin.api.tell_refused().await;
+            _ = due.tick(), if telling.is_empty() => {
+                let api = admin.api.clone();
+                telling.spawn(async move { api.tell_refused().await });
                 continue;
             }
+            Some(_) = telling.join_next(), if !telling.is_empty() => continue,
         };
         match accepted {
             Ok((stream, address)) => {

@@ -123,6 +123,8 @@ impl Condition {
         for _ in 0..MOST_TRIES {
             // Before it is looked at: what was changed after this is noticed.
             let sequence = call.api.registry.sequence();
+            // What was changed meanwhile may be that the operator was revoked.
+            call.api.still_stands(call.operator)?;
             self.check(&(self.about.show)(call)?)?;
             match run(&call.only_after(sequence)) {
                 Err(problem) if problem.is_overtaken() => {}

@@ -4,7 +4,7 @@ use contract::Within;
 use gateway::Denial;
 use registry::{ClientId, Subject};
 
-use crate::harness::{Answer, Running, actor, request, start, start_with};
+use crate::harness::{Answer, Running, actor, request, start, start_with, within};
 
 async fn send(
     running: &Running,
@@ -114,6 +114,28 @@ async fn what_is_no_break_glass_records_nothing() {
         send(&running, key, method, &[], body).await.is_refusal(status);
     }
     running.send(&request("POST", "/break-glass", &[], REASON)).await.is_refusal(401);
+    let told = running.registry.changes(Some(&Subject::BreakGlass), 0, 9).expect("an audit");
+    assert!(told.is_empty());
+}
+
+// A caller that is revoked while its body is waited for is refused as it is elsewhere.
+#[tokio::test]
+async fn whoever_is_revoked_while_its_body_comes_takes_no_break_glass() {
+    let (running, _stub) = start().await;
+    let key = ward(&running);
+    let id = running.registry.authenticate(&key).expect("a good key").key;
+    let authorization = format!("Bearer {key}");
+    let bytes = request("POST", "/break-glass", &[("Authorization", &authorization)], REASON);
+    let (begun, rest) = bytes.split_at(bytes.len() - 5);
+    let mut connection = running.connect().await;
+    connection.write(begun.as_bytes()).await;
+    // Its caller is known, and the rest of the body is waited for.
+    let waits = "hearthgate_gateway_requests_in_flight";
+    within("the request", async { while running.metric(waits).await < 1.0 {} }).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    running.registry.revoke_key(&id, &actor()).expect("a key");
+    connection.write(rest.as_bytes()).await;
+    connection.read_answer().await.is_refusal(401);
     let told = running.registry.changes(Some(&Subject::BreakGlass), 0, 9).expect("an audit");
     assert!(told.is_empty());
 }
