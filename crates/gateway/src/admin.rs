@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use registry::{CertificateDigest, Registry};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use trace::Tracer;
 
@@ -53,20 +54,19 @@ type Answering =
 /// Serves the admin listener for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     let mut server = SmallServer::new(HEAD_LIMIT);
-    // Beside the accepting: a disk that hangs must not be why nobody hears that this is alive.
-    let telling = async {
-        let mut tick = tokio::time::interval(BETWEEN_TELLING);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            admin.api.tell_refused().await;
-        }
-    };
-    tokio::pin!(telling);
+    let mut due = tokio::time::interval(BETWEEN_TELLING);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Beside what is accepted, one at a time: it waits for the disk, which may hang.
+    let mut telling = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = server.tend(listener.accept()) => accepted,
-            never = &mut telling => match never {},
+            _ = due.tick(), if telling.is_empty() => {
+                let api = admin.api.clone();
+                telling.spawn(async move { api.tell_refused().await });
+                continue;
+            }
+            Some(_) = telling.join_next(), if !telling.is_empty() => continue,
         };
         match accepted {
             Ok((stream, address)) => {

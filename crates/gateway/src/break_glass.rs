@@ -52,14 +52,11 @@ impl Gateway {
         let asked: Asked =
             serde_json::from_slice(&body).map_err(|_| Refusal::BreakGlassMalformed)?;
         let patient = ResourceId::new(&asked.patient).map_err(|_| Refusal::BreakGlassMalformed)?;
-        if !request.snapshot.callers.may_break_glass(&caller.client, &patient) {
+        // By what is in force now: the body may have taken half a minute.
+        let snapshot = self.current.take();
+        if !snapshot.callers.may_break_glass(&caller.client, &patient) {
             return Err(Refusal::Denied { reason: "no-break-glass" });
         }
-        // The body may have come for long.
-        if !self.current.take().callers.still_stands(who) {
-            return Err(Refusal::CredentialsInvalid);
-        }
-        let snapshot = &request.snapshot;
         let (registry, minutes) = (snapshot.callers.registry(), snapshot.break_glass_minutes);
         // It waits for the disk.
         let taken = tokio::task::spawn_blocking(move || {
@@ -69,6 +66,8 @@ impl Gateway {
             ChangeError::Refused(CannotFollow::TooManyBreakGlasses(_)) => {
                 Refusal::TooManyBreakGlasses
             }
+            // The registry judges it once more, as it records it.
+            ChangeError::Refused(CannotFollow::NotGood(_)) => Refusal::CredentialsInvalid,
             ChangeError::Refused(_) => Refusal::BreakGlassMalformed,
             error @ (ChangeError::Away(_)
             | ChangeError::Unknown(_)

@@ -18,12 +18,15 @@ use crate::socket_client::{self, ChannelAskError, ChannelPlace};
 
 /// Between two looks at whether something was revoked, and before what failed is tried again.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long the server may take to hear a page.
+/// How long the server may take to say where it is to go on.
 const LIMIT: Duration = Duration::from_secs(2);
+/// How long it may take to hear a page.
+const PAGE_LIMIT: Duration = Duration::from_secs(10);
 /// Entries of one page.
 const PAGE: usize = 1000;
 
-/// The longest pause before it is tried again what will not be mended by trying, in looks.
+/// The longest pause, in looks, before it is tried again what will not be mended by trying, or what
+/// took the server too long.
 const LONGEST_PAUSE: u32 = 120;
 
 /// What is said to the server.
@@ -44,7 +47,9 @@ struct Next {
 #[derive(Debug, thiserror::Error)]
 enum NotTold {
     #[error("the server's channel gives no answer")]
-    Silent(#[from] ChannelAskError),
+    Silent(#[source] ChannelAskError),
+    #[error("the server does not hear a page of what was revoked in time")]
+    Slow(#[source] ChannelAskError),
     #[error("the server's channel answers with status {0}")]
     Status(StatusCode),
     #[error("what the server's channel answers cannot be read")]
@@ -56,12 +61,22 @@ enum NotTold {
 }
 
 impl NotTold {
+    /// Why there was no answer. A server that said where it is to go on is there: what it hears too
+    /// slowly it would be brought without end. One that says nothing at all is asked at each look,
+    /// in a few bytes, so that it is told as soon as it is back.
+    fn unanswered(error: ChannelAskError, is_page: bool) -> Self {
+        match error {
+            ChannelAskError::TimedOut(_) if is_page => Self::Slow(error),
+            error => Self::Silent(error),
+        }
+    }
+
     /// Whether the same will come of it until somebody does something.
     fn stays(&self) -> bool {
         match self {
             Self::Status(status) => status.is_client_error(),
             Self::Unreadable(_) | Self::Unwritable(_) | Self::Unmoved => true,
-            Self::Silent(_) => false,
+            Self::Silent(_) | Self::Slow(_) => false,
         }
     }
 }
@@ -99,9 +114,11 @@ impl Failing {
 
     fn again(&mut self, error: &NotTold) {
         let cause = error as &dyn std::error::Error;
-        if error.stays() {
+        if error.stays() || matches!(error, NotTold::Slow(_)) {
             self.pause = (self.pause * 2).clamp(2, LONGEST_PAUSE);
             self.wait = self.pause;
+        }
+        if error.stays() {
             if !std::mem::replace(&mut self.stay_is_said, true) {
                 tracing::error!(
                     error = cause,
@@ -196,11 +213,64 @@ impl ToldRevocations {
     async fn say(&self, page: Option<&RevocationFeed>) -> Result<Option<Next>, NotTold> {
         let saying = Saying { feed: &self.feed, page };
         let body = serde_json::to_vec(&saying).map_err(NotTold::Unwritable)?;
-        let (status, body) = socket_client::post(&self.place, "/revocations", body, LIMIT).await?;
+        let limit = if page.is_some() { PAGE_LIMIT } else { LIMIT };
+        let asked = socket_client::post(&self.place, "/revocations", body, limit).await;
+        let (status, body) = asked.map_err(|error| NotTold::unanswered(error, page.is_some()))?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map(Some).map_err(NotTold::Unreadable),
             StatusCode::NOT_FOUND => Ok(None),
             status => Err(NotTold::Status(status)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At which of so many looks it is tried, where each try ends like this.
+    fn tried(looks: u32, error: impl Fn() -> NotTold) -> Vec<u32> {
+        let mut failing = Failing::default();
+        let tries = (0..looks).filter(|_| {
+            let is_due = failing.is_due();
+            if is_due {
+                failing.again(&error());
+            }
+            is_due
+        });
+        tries.collect()
+    }
+
+    fn timed_out(is_page: bool) -> NotTold {
+        NotTold::unanswered(ChannelAskError::TimedOut(LIMIT), is_page)
+    }
+
+    // GW-034
+    #[test]
+    fn what_is_not_taken_or_takes_too_long_is_brought_less_and_less_often() {
+        let less_often = [0, 2, 6, 14, 30, 62, 126, 246, 366, 486];
+        assert_eq!(tried(500, || NotTold::Status(StatusCode::PAYLOAD_TOO_LARGE)), less_often);
+        assert_eq!(tried(500, || NotTold::Unmoved), less_often);
+        assert_eq!(tried(500, || timed_out(true)), less_often);
+        // Whoever is away is told as soon as it is back.
+        let each: Vec<u32> = (0..500).collect();
+        assert_eq!(tried(500, || timed_out(false)), each);
+        assert_eq!(tried(500, || NotTold::Status(StatusCode::SERVICE_UNAVAILABLE)), each);
+        let gone = || ChannelAskError::Unreachable(std::io::ErrorKind::NotFound.into());
+        assert_eq!(tried(500, || NotTold::unanswered(gone(), true)), each);
+    }
+
+    // GW-034
+    #[test]
+    fn a_server_that_is_away_between_two_slow_pages_is_asked_at_each_look_and_brought_it_later() {
+        let mut failing = Failing::default();
+        for wait in [2, 4] {
+            assert!(failing.is_due());
+            failing.again(&timed_out(false));
+            assert!(failing.is_due());
+            failing.again(&timed_out(true));
+            let waited = (0..).take_while(|_| !failing.is_due()).count();
+            assert_eq!(waited + 1, wait);
         }
     }
 }

@@ -83,6 +83,14 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// Copies the file `path` to `copy`, which is not there, readable by this account alone; durable on
+/// return but for its name.
+pub(crate) fn copy_private(path: &Path, copy: &Path) -> io::Result<()> {
+    let mut file = private_new(copy)?;
+    io::copy(&mut File::open(path)?, &mut file)?;
+    file.sync_all()
+}
+
 /// A name beside `path` that nothing has yet.
 pub(crate) fn free_name_beside(path: &Path, suffix: &str) -> PathBuf {
     let mut number = 1_u32;

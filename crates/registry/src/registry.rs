@@ -301,8 +301,8 @@ impl Registry {
     /// Takes wider rights for a patient: in force from the answer on, for so many minutes.
     ///
     /// # Errors
-    /// [`ChangeError::Refused`] when the reason is none or the client has taken too many;
-    /// otherwise the change could not be made durable.
+    /// [`ChangeError::Refused`] when the reason is none, the client has taken too many, or the key
+    /// is good no more ([`CannotFollow::NotGood`]); otherwise the change could not be made durable.
     pub fn break_glass(
         &self,
         caller: &Caller,
@@ -321,7 +321,12 @@ impl Registry {
         let id = key::draw_id(self.ids.as_ref()).to_string();
         let whose = (client, &caller.key);
         let taken = NewBreakGlass::new(id.clone(), whose, patient, reason, minutes)?;
-        self.change(&Change::BreakGlass { taken }, &Actor::key(&caller.key))?;
+        // The caller was good when its request came; its body may have taken half a minute.
+        let still_good = |state: &State| match state.keys.get(&caller.key) {
+            Some(record) if record.is_good(self.clock.now()) => Ok(()),
+            _ => Err(CannotFollow::NotGood(caller.key.clone())),
+        };
+        self.change_where(&Change::BreakGlass { taken }, &Actor::key(&caller.key), still_good)?;
         let given = self.state.load().break_glasses.get(&id).cloned();
         given.ok_or_else(|| CannotFollow::BreakGlass(id).into())
     }

@@ -107,10 +107,7 @@ fn answers(operation: &Operation) -> Value {
         statuses.push(404);
     }
     if operation.changes() {
-        statuses.push(413);
-    }
-    if operation.changes() {
-        statuses.push(400);
+        statuses.extend([413, 400]);
     }
     if operation.body.is_some() {
         statuses.extend([408, 415]);

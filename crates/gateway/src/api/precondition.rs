@@ -123,7 +123,7 @@ impl Condition {
         for _ in 0..MOST_TRIES {
             // Before it is looked at: what was changed after this is noticed.
             let sequence = call.api.registry.sequence();
-            // It may be the operator that somebody else changed.
+            // What was changed meanwhile may be that the operator was revoked.
             call.api.still_stands(call.operator)?;
             self.check(&(self.about.show)(call)?)?;
             match run(&call.only_after(sequence)) {

@@ -43,10 +43,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// After a token was refused and another asked for, no refusal counts for so long: an upstream may
 /// answer 401 to whatever some client asks, however good the token is.
 const DEAF: Duration = Duration::from_secs(5);
-/// How long a token is kept at most, in seconds, however long it is good.
-const LONGEST_LIFE: u64 = 24 * 3600;
 /// For how long a token is good of which nothing is said.
 const ASSUMED_LIFE: u64 = 60;
+/// The longest that one is used, in seconds, however long it is said to be good: a day.
+const LONGEST_LIFE: u64 = 24 * 60 * 60;
 
 /// The key that assertions are signed with.
 enum Key {
@@ -80,6 +80,14 @@ struct Held {
     /// Moments of the monotonic clock.
     renew: Duration,
     end: Duration,
+}
+
+impl Held {
+    /// One that was given now, and is good for so many seconds.
+    fn new(header: HeaderValue, now: Duration, expires_in: Option<u64>) -> Self {
+        let life = Duration::from_secs(expires_in.unwrap_or(ASSUMED_LIFE).min(LONGEST_LIFE));
+        Self { header, renew: now + life * 3 / 4, end: now + life }
+    }
 }
 
 /// What is answered (RFC 6749, section 5.1).
@@ -222,10 +230,7 @@ impl Kept {
         let mut header = HeaderValue::try_from(format!("Bearer {}", given.access_token))
             .map_err(|_| TokenError::Unreadable)?;
         header.set_sensitive(true);
-        let life = given.expires_in.unwrap_or(ASSUMED_LIFE).min(LONGEST_LIFE);
-        let life = Duration::from_secs(life);
-        let held = Held { header: header.clone(), renew: now + life * 3 / 4, end: now + life };
-        *self.held.lock() = Some(held);
+        *self.held.lock() = Some(Held::new(header.clone(), now, given.expires_in));
         Ok(header)
     }
 
@@ -304,6 +309,28 @@ fn push_escaped(form: &mut String, text: &str) {
             form.push(char::from(byte));
         } else {
             write!(form, "%{byte:02X}").expect("a String takes every text");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // GW-013
+    #[test]
+    fn a_token_is_used_for_its_life_and_a_day_at_most_however_long_that_is() {
+        let now = Duration::from_secs(1000);
+        for (expires_in, renew, end) in [
+            (None, 45, 60),
+            (Some(0), 0, 0),
+            (Some(400), 300, 400),
+            (Some(86_401), 64_800, 86_400),
+            (Some(u64::MAX), 64_800, 86_400),
+        ] {
+            let held = Held::new(HeaderValue::from_static("Bearer x"), now, expires_in);
+            let after = |at: Duration| (at - now).as_secs();
+            assert_eq!((after(held.renew), after(held.end)), (renew, end), "{expires_in:?}");
         }
     }
 }

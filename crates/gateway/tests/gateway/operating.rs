@@ -1,12 +1,18 @@
 //! What an operator sees and does: readiness, metrics, stopping, limits of connections.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::sync::mpsc as channels;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use contract::Clock as _;
+use contract::{Clock, Instant};
 use gateway::{GatewayConfig, GatewayError};
+use registry::{Beside, Registry};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::harness::{CountedIds, HandClock, start, start_alone, start_with, within};
+use crate::harness::{
+    CountedIds, HandClock, connect, request, start, start_alone, start_with, within,
+};
 use crate::stub::{Script, Stub};
 
 // GW-054
@@ -278,4 +284,78 @@ async fn an_owner_that_is_gone_stops_the_gateway() {
         stopped,
     );
     within("the end", run).await.expect("no error");
+}
+
+thread_local! {
+    /// Whether this thread is the one that hangs while it has the trail.
+    static HANGS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A clock at which one thread hangs until it is told to go on.
+struct Hanging {
+    clock: HandClock,
+    hangs: channels::Sender<()>,
+    go_on: Mutex<channels::Receiver<()>>,
+}
+
+impl Clock for Hanging {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+    fn monotonic(&self) -> Duration {
+        if HANGS.get() {
+            self.hangs.send(()).expect("the test waits");
+            // An end of the test is a word to go on too.
+            let _ = self.go_on.lock().expect("no panic").recv();
+        }
+        self.clock.monotonic()
+    }
+}
+
+// GW-054
+#[tokio::test]
+async fn the_admin_listener_answers_while_the_disk_of_the_trail_hangs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (hangs, hanging) = channels::channel();
+    let (go_on, told) = channels::channel::<()>();
+    let clock = Arc::new(Hanging { clock: HandClock::default(), hangs, go_on: Mutex::new(told) });
+    let ids = Arc::new(CountedIds::default());
+    let place = dir.path().join("registry");
+    let opened = Registry::open(&place, Beside::NoTenant, clock, ids.clone());
+    let registry = Arc::new(opened.expect("a registry opens").registry);
+    let held = registry.clone();
+    let holder = std::thread::spawn(move || {
+        HANGS.set(true);
+        // It asks for the time with the trail in its hands.
+        held.trail().tell_refused()
+    });
+    hanging.recv_timeout(Duration::from_secs(20)).expect("the trail is held");
+
+    let any_port = "127.0.0.1:0".parse().expect("an address");
+    let config = GatewayConfig {
+        listen: any_port,
+        admin_listen: any_port,
+        renewal_socket: dir.path().join("renewal.sock"),
+        ..GatewayConfig::default()
+    };
+    let (started, bound) = oneshot::channel();
+    let (_reload, reloads) = mpsc::channel(1);
+    let (shutdown, stopped) = watch::channel(false);
+    let clock = Arc::new(HandClock::default());
+    let run = gateway::run(config, registry, clock, ids, started, reloads, stopped);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(run);
+    let address = within("the start", bound).await.expect("it starts").admin_listen;
+    // The first of them may be accepted before it is looked what is to be told.
+    for (target, status) in [("/livez", 200), ("/metrics", 200), ("/readyz", 503), ("/livez", 200)]
+    {
+        let mut connection = connect(address).await;
+        connection.write(request("GET", target, &[], "").as_bytes()).await;
+        let answer = within(target, connection.read_answer()).await;
+        assert_eq!(answer.status, status, "{target}");
+    }
+    go_on.send(()).expect("it hangs");
+    holder.join().expect("no panic").expect("nothing to tell");
+    shutdown.send_replace(true);
+    within("the end", tasks.join_next()).await.expect("one").expect("no panic").expect("no error");
 }

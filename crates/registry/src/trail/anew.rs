@@ -1,7 +1,9 @@
 //! Another trail in the place of one that was lost: somebody decides it, and the first line of the
 //! new one says so.
 
-use std::io;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,9 +11,9 @@ use contract::Clock;
 
 use super::chain::Files;
 use super::head::Head;
-use super::line::{Doing, How, Outcome};
-use super::writer::Said;
-use super::{Before, TRAIL, Trail, TrailError, verify_trail};
+use super::line::{Doing, How, Outcome, hash};
+use super::writer::{self, Said};
+use super::{TRAIL, TrailError, TrailReport, verify_trail};
 use crate::change::Actor;
 use crate::error::OpenError;
 use crate::files;
@@ -20,8 +22,6 @@ use crate::files;
 const OPERATION: &str = "changes.begin-anew";
 /// What the directory is called that has what was there, with a number.
 const ASIDE: &str = "aside";
-/// The directory in which the new trail is made until it takes its place.
-const MADE_IN: &str = "trail.anew";
 
 /// A trail that was begun anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,21 +35,43 @@ pub struct BegunAnew {
 /// Begins the trail in `dir` anew, whose lock the caller holds. What is there of one is set aside,
 /// and the first line says who did it and what is known of the one before.
 ///
+/// Wherever it ends before its end, by a full disk or with the process, no start goes on but with a
+/// trail whose first line is that one: the line takes the place of what was there in one step, and
+/// does not fit what is noted of the one before until that is set aside too.
+///
 /// # Errors
-/// [`TrailError`] when the file system refuses. The trail is missed as before then, or the new one is
-/// there with its first line; the same again goes on from there.
+/// [`TrailError`] when the file system refuses; the same again goes on from there.
 pub fn begin_trail_anew(
     dir: &Path,
     by: &Actor,
     clock: Arc<dyn Clock>,
 ) -> Result<BegunAnew, TrailError> {
+    begin_in_steps(dir, by, clock.as_ref(), &mut || Ok(()))
+}
+
+/// The same; `go_on` says after each step whether another follows.
+fn begin_in_steps(
+    dir: &Path,
+    by: &Actor,
+    clock: &dyn Clock,
+    go_on: &mut dyn FnMut() -> Result<(), TrailError>,
+) -> Result<BegunAnew, TrailError> {
+    let (path, noted) = (dir.join(TRAIL), Head::path(dir));
     // What cannot be read is set aside all the same.
     let known = match verify_trail(dir, drop) {
-        Ok(report) => Some((report.lines, report.last)),
-        Err(_) => Head::read(dir).ok().flatten().map(|head| (head.lines, head.last)),
+        Ok(TrailReport { lines, last, .. }) => {
+            // Noted for whoever has to go on from there, when it cannot be verified any more.
+            let head = Head { lines, last, ..Head::read(dir)?.unwrap_or_default() };
+            head.write(dir).map_err(OpenError::io("write", &noted))?;
+            go_on()?;
+            Some(head)
+        }
+        Err(_) => Head::read(dir).ok().flatten(),
     };
     let before = match &known {
-        Some((lines, last)) => format!("one of {lines} lines, whose last hash was {last}"),
+        Some(Head { lines, last, .. }) => {
+            format!("one of {lines} lines, whose last hash was {last}")
+        }
         None => "nothing is known of one before".to_owned(),
     };
     let doing = Doing {
@@ -59,55 +81,40 @@ pub fn begin_trail_anew(
         operation: OPERATION.to_owned(),
         object: before,
     };
-    let made = make_beside(dir, &doing, clock)?;
-    let aside = set_aside(dir)?;
-    // What is noted of the one before goes last: until then a trail is missed that is not there, or
-    // is not the one that it speaks of.
-    for (from, to) in [(made.join(TRAIL), dir.join(TRAIL)), (Head::path(&made), Head::path(dir))] {
-        std::fs::rename(&from, &to).map_err(OpenError::io("move", &from))?;
-        files::sync_parent(&to).map_err(OpenError::io("sync", dir))?;
-    }
-    std::fs::remove_dir_all(&made).map_err(OpenError::io("remove", &made))?;
-    Ok(BegunAnew { lines: known.map(|(lines, _)| lines), aside })
-}
+    let mut head = Head::default();
+    let said = Said::plain(Outcome::Done);
+    let line = writer::line(1, clock.now(), &doing, said, &head.last).map_err(TrailError::Io)?;
+    (head.lines, head.last) = (1, hash(&line));
 
-/// Makes the new trail, of one line, where nobody looks for one.
-fn make_beside(dir: &Path, doing: &Doing, clock: Arc<dyn Clock>) -> Result<PathBuf, TrailError> {
-    let made = dir.join(MADE_IN);
-    match std::fs::remove_dir_all(&made) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(OpenError::io("remove", &made)(error).into());
-        }
-        _ => {}
-    }
-    files::private_dir(&made).map_err(OpenError::io("create", &made))?;
-    let trail = Trail::open(&made, Before::Nothing, clock)?;
-    trail.write(&mut trail.state.lock(), doing, Said::plain(Outcome::Done))?;
-    Ok(made)
-}
-
-/// Moves the files of the trail in `dir` into a directory of their own, with a copy of what is noted
-/// of it; `None` where there is nothing.
-fn set_aside(dir: &Path) -> Result<Option<PathBuf>, TrailError> {
-    let (path, head) = (dir.join(TRAIL), Head::path(dir));
     let found = Files::find(dir)?;
-    let mut there: Vec<PathBuf> = found.closed.into_values().collect();
-    there.extend(found.open.map(|_| path.clone()));
-    if there.is_empty() && !head.exists() {
-        return Ok(None);
+    let mut aside = None;
+    if !found.is_empty() || noted.exists() {
+        let target = files::free_name_beside(&path, ASIDE);
+        files::private_dir(&target).map_err(OpenError::io("create", &target))?;
+        aside = Some(target);
+        go_on()?;
     }
-    let target = files::free_name_beside(&path, ASIDE);
-    files::private_dir(&target).map_err(OpenError::io("create", &target))?;
-    if head.exists() {
-        let name = head.file_name().unwrap_or_default();
-        std::fs::copy(&head, target.join(name)).map_err(OpenError::io("copy", &head))?;
+    let aside_as = |path: &Path| Some(aside.as_ref()?.join(path.file_name()?));
+    let replace = |path: &Path, bytes: &[u8]| -> Result<(), OpenError> {
+        if let Some(target) = aside_as(path).filter(|_| path.exists()) {
+            files::copy_private(path, &target)
+                .and_then(|()| files::sync_parent(&target))
+                .map_err(OpenError::io("set aside", path))?;
+        }
+        files::write_atomically(path, bytes).map_err(OpenError::io("write", path))
+    };
+    replace(&path, &line)?;
+    go_on()?;
+    for path in found.closed.into_values() {
+        if let Some(target) = aside_as(&path) {
+            std::fs::rename(&path, target).map_err(OpenError::io("set aside", &path))?;
+        }
+        go_on()?;
     }
-    for path in there {
-        let name = path.file_name().unwrap_or_default();
-        std::fs::rename(&path, target.join(name)).map_err(OpenError::io("set aside", &path))?;
-    }
-    files::sync_parent(&target.join(TRAIL)).map_err(OpenError::io("sync", &target))?;
-    Ok(Some(target))
+    // Last: until it is another one, the trail is not what it says, or one is missed. The copy of
+    // the old one makes the names of all that is set aside durable.
+    replace(&noted, &head.bytes().map_err(TrailError::Io)?)?;
+    Ok(BegunAnew { lines: known.map(|head| head.lines), aside })
 }
 
 /// Begins an empty trail in `dir`, in which there is none, for a registry whose changes came from

@@ -56,6 +56,11 @@ impl Head {
 
     /// Notes it in `dir`, at once or not at all.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        files::write_atomically(&Self::path(dir), &serde_json::to_vec(self)?)
+        files::write_atomically(&Self::path(dir), &self.bytes()?)
+    }
+
+    /// What the file holds.
+    pub(super) fn bytes(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
     }
 }

@@ -14,7 +14,7 @@ use crate::change::Actor;
 
 /// A clock that stands at so many seconds.
 #[derive(Default)]
-struct Standing(AtomicU64);
+pub(super) struct Standing(AtomicU64);
 
 impl Clock for Standing {
     fn now(&self) -> Instant {
@@ -26,7 +26,7 @@ impl Clock for Standing {
     }
 }
 
-const MOST: u32 = 1000;
+pub(super) const MOST: u32 = 1000;
 
 fn try_open(dir: &Path) -> Result<Trail, OpenError> {
     Trail::open(dir, Before::Nothing, Arc::new(Standing::default()))
@@ -37,11 +37,11 @@ fn open(dir: &Path) -> Trail {
 }
 
 /// A trail whose files are closed after a line or two.
-fn open_short(dir: &Path) -> Result<Trail, OpenError> {
+pub(super) fn open_short(dir: &Path) -> Result<Trail, OpenError> {
     Trail::open_with(dir, Before::Nothing, Arc::new(Standing::default()), 400)
 }
 
-fn doing(object: &str) -> Doing {
+pub(super) fn doing(object: &str) -> Doing {
     Doing {
         by: "operator anna".to_owned(),
         from: Some("127.0.0.1".to_owned()),
@@ -52,7 +52,7 @@ fn doing(object: &str) -> Doing {
 }
 
 /// A trail of one change that was done and two that were refused.
-fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+pub(super) fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let trail = open(dir.path());
     let begun = trail.begin(doing("client app")).unwrap();
@@ -282,38 +282,6 @@ fn a_trail_that_is_missing_is_missed_and_begun_anew_on_record() {
     assert_ne!(second, aside);
     assert_eq!(std::fs::read(second.join(TRAIL)).unwrap(), b"{}\n");
     assert_eq!(missing().unwrap().lines(0, 10).unwrap().len(), 1);
-}
-
-// GW-063
-#[test]
-fn a_trail_that_cannot_be_begun_anew_is_missed_as_before() {
-    let dir = tempfile::tempdir().unwrap();
-    let clock = || Arc::new(Standing::default());
-    let trail = open(dir.path());
-    drop(trail.begin(doing("client app")).unwrap());
-    drop(trail);
-    std::fs::remove_file(dir.path().join(TRAIL)).unwrap();
-    let is_missed = || {
-        let opened = Trail::open(dir.path(), Before::Changes, clock());
-        assert!(matches!(opened, Err(OpenError::TrailMissing { .. })));
-    };
-    let by = Actor::local_user(1000);
-    // Where the new one would be made is something else; the system says no.
-    let made_in = dir.path().join("trail.anew");
-    std::fs::write(&made_in, "in the way").unwrap();
-    begin_trail_anew(dir.path(), &by, clock()).unwrap_err();
-    is_missed();
-    // It was made, and the process ended before it took its place.
-    std::fs::remove_file(&made_in).unwrap();
-    std::fs::create_dir(&made_in).unwrap();
-    std::fs::write(made_in.join(TRAIL), "").unwrap();
-    is_missed();
-    let begun = begin_trail_anew(dir.path(), &by, clock()).unwrap();
-    assert_eq!(begun.lines, Some(1));
-    let trail = Trail::open(dir.path(), Before::Changes, clock()).unwrap();
-    let line = trail.lines(0, 10).unwrap().remove(0);
-    assert!(line.object.starts_with("one of 1 lines, whose last hash was "), "{}", line.object);
-    assert!(!made_in.exists());
 }
 
 // GW-063

@@ -116,24 +116,7 @@ impl Writer {
         }
         self.at = self.at.max(now);
         let number = self.lines + 1;
-        let line = TrailLine {
-            number,
-            at: self.at.to_string(),
-            of: said.of,
-            by: shortened(&doing.by),
-            from: doing.from.clone(),
-            how: doing.how,
-            operation: shortened(&doing.operation),
-            object: shortened(&doing.object),
-            outcome: said.outcome,
-            status: said.status,
-            why: shortened(said.why),
-            more: said.more,
-            previous: self.last.clone(),
-        };
-        let mut bytes =
-            serde_json::to_vec(&line).map_err(|error| TrailError::Io(io::Error::other(error)))?;
-        bytes.push(b'\n');
+        let bytes = line(number, self.at, doing, said, &self.last).map_err(TrailError::Io)?;
         if let Err(error) = self.file.write_all_at(&bytes, self.length) {
             // Nothing was answered: take the part back. If even that fails, stop.
             self.broken = self.file.set_len(self.length).is_err();
@@ -234,6 +217,34 @@ impl Writer {
         (self.first, self.length) = (self.lines + 1, 0);
         Ok(())
     }
+}
+
+/// The bytes of a line, its end included.
+pub(super) fn line(
+    number: u64,
+    at: Instant,
+    doing: &Doing,
+    said: Said<'_>,
+    previous: &str,
+) -> io::Result<Vec<u8>> {
+    let line = TrailLine {
+        number,
+        at: at.to_string(),
+        of: said.of,
+        by: shortened(&doing.by),
+        from: doing.from.clone(),
+        how: doing.how,
+        operation: shortened(&doing.operation),
+        object: shortened(&doing.object),
+        outcome: said.outcome,
+        status: said.status,
+        why: shortened(said.why),
+        more: said.more,
+        previous: previous.to_owned(),
+    };
+    let mut bytes = serde_json::to_vec(&line).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 fn mark(marks: &mut Vec<Place>, place: Place) {

@@ -186,6 +186,26 @@ fn a_break_glass_is_in_force_for_its_client_and_its_minutes_also_after_a_reopen(
 }
 
 #[test]
+fn whoever_is_revoked_once_it_was_asked_takes_no_break_glass() {
+    let place = Place::new();
+    let registry = place.open().registry;
+    let _ = registry.create_client(reader("ward"), &actor()).unwrap();
+    let patient = ResourceId::new("p-1").unwrap();
+    let caller = || {
+        let key = registry.create_key(&client_id("ward"), "", &actor()).unwrap();
+        registry.authenticate(key.secret.expose()).unwrap()
+    };
+    let (revoked, disabled) = (caller(), caller());
+    registry.revoke_key(&revoked.key, &actor()).unwrap();
+    registry.disable_client(&client_id("ward"), &actor()).unwrap();
+    for caller in [revoked, disabled] {
+        let taken = registry.break_glass(&caller, &patient, "a reason that is long enough", 60);
+        assert_eq!(refused(taken), CannotFollow::NotGood(caller.key));
+    }
+    assert!(registry.changes(Some(&Subject::BreakGlass), 0, 10).unwrap().is_empty());
+}
+
+#[test]
 fn a_client_has_no_endless_break_glasses_in_force() {
     let place = Place::new();
     let registry = place.open().registry;
