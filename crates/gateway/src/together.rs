@@ -102,11 +102,16 @@ impl<T: Clone> Joined<T> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Instant;
 
     use tokio::sync::Notify;
+    use tokio::time::Instant;
 
     use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "what holds does so for real time")]
+    fn real_now() -> Instant {
+        Instant::now()
+    }
 
     /// Longer than any test takes.
     const LONG: Duration = Duration::from_secs(3600);
@@ -133,7 +138,7 @@ mod tests {
         assert_eq!(join(&together, LONG).outcome().await, Some(0), "it still holds");
         // What holds for a time holds no longer, and what does not hold is begun anew.
         let together = Together::default();
-        let asked = Instant::now();
+        let asked = real_now();
         for (number, holds) in [(1, Duration::from_millis(30)), (2, Duration::ZERO)] {
             go.notify_one();
             while join(&together, holds).outcome().await != Some(number) {

@@ -324,11 +324,12 @@ async fn the_admin_listener_answers_while_the_disk_of_the_trail_hangs() {
     let opened = Registry::open(&place, Beside::NoTenant, clock, ids.clone());
     let registry = Arc::new(opened.expect("a registry opens").registry);
     let held = registry.clone();
-    let holder = std::thread::spawn(move || {
+    let holder = std::thread::Builder::new().name("holder".to_owned()).spawn(move || {
         HANGS.set(true);
         // It asks for the time with the trail in its hands.
         held.trail().tell_refused()
     });
+    let holder = holder.expect("a thread");
     hanging.recv_timeout(Duration::from_secs(20)).expect("the trail is held");
 
     let any_port = "127.0.0.1:0".parse().expect("an address");

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::harness::{Running, actor, request, socket, start, start_alone, within};
+use crate::upstream::real_now;
 
 async fn ask(running: &Running, bytes: &str) -> (u16, String) {
     let path = socket(&running.dir, "renewal.sock");
@@ -123,7 +124,7 @@ async fn what_the_server_will_not_hear_is_brought_less_and_less_often_and_told_t
     let owner = ClientId::new("owner").expect("an id");
     let untold = "hearthgate_gateway_revocations_untold_seconds";
     let before = stub.takes_no_feed(Some(StatusCode::PAYLOAD_TOO_LARGE));
-    let begun = std::time::Instant::now();
+    let begun = real_now();
     running.registry.revoke_key(&running.key_of(&owner).0, &actor()).expect("a key");
     let brought = || stub.takes_no_feed(Some(StatusCode::PAYLOAD_TOO_LARGE)) - before;
     within("it is brought", async {
