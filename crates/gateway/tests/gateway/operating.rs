@@ -1,6 +1,7 @@
 //! What an operator sees and does: readiness, metrics, stopping, limits of connections.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::mpsc as channels;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -263,13 +264,7 @@ async fn an_address_in_use_is_said_in_one_line_with_what_to_do() {
 async fn an_owner_that_is_gone_stops_the_gateway() {
     let dir = tempfile::tempdir().expect("a directory");
     let (running, _stub) = start().await;
-    let any_port = "127.0.0.1:0".parse().expect("an address");
-    let config = GatewayConfig {
-        listen: any_port,
-        admin_listen: any_port,
-        renewal_socket: dir.path().join("renewal.sock"),
-        ..GatewayConfig::default()
-    };
+    let config = on_free_ports(dir.path());
     let (started, _bound) = oneshot::channel();
     let (_reload, reloads) = mpsc::channel(1);
     let (shutdown, stopped) = watch::channel(false);
@@ -284,6 +279,17 @@ async fn an_owner_that_is_gone_stops_the_gateway() {
         stopped,
     );
     within("the end", run).await.expect("no error");
+}
+
+/// A configuration of a gateway of its own in this directory.
+fn on_free_ports(dir: &Path) -> GatewayConfig {
+    let any_port = "127.0.0.1:0".parse().expect("an address");
+    GatewayConfig {
+        listen: any_port,
+        admin_listen: any_port,
+        renewal_socket: dir.join("renewal.sock"),
+        ..GatewayConfig::default()
+    }
 }
 
 thread_local! {
@@ -332,13 +338,7 @@ async fn the_admin_listener_answers_while_the_disk_of_the_trail_hangs() {
     let holder = holder.expect("a thread");
     hanging.recv_timeout(Duration::from_secs(20)).expect("the trail is held");
 
-    let any_port = "127.0.0.1:0".parse().expect("an address");
-    let config = GatewayConfig {
-        listen: any_port,
-        admin_listen: any_port,
-        renewal_socket: dir.path().join("renewal.sock"),
-        ..GatewayConfig::default()
-    };
+    let config = on_free_ports(dir.path());
     let (started, bound) = oneshot::channel();
     let (_reload, reloads) = mpsc::channel(1);
     let (shutdown, stopped) = watch::channel(false);

@@ -132,7 +132,6 @@ async fn whoever_is_revoked_while_its_body_comes_takes_no_break_glass() {
     // Its caller is known, and the rest of the body is waited for.
     let waits = "hearthgate_gateway_requests_in_flight";
     within("the request", async { while running.metric(waits).await < 1.0 {} }).await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     running.registry.revoke_key(&id, &actor()).expect("a key");
     connection.write(rest.as_bytes()).await;
     connection.read_answer().await.is_refusal(401);

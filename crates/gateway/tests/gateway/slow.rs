@@ -142,6 +142,27 @@ async fn a_request_of_http_2_that_never_ends_holds_no_place_and_is_ended() {
     assert_eq!(log.matches("\"refusal\":\"client-too-slow\"").count(), 2, "{log}");
 }
 
+// GW-020 GW-022
+#[tokio::test]
+async fn a_body_of_http_2_that_stops_while_its_answer_comes_is_waited_for_as_in_http_1() {
+    let (site, running, stub) =
+        http2::start(|config| config.limits.idle = Duration::from_secs(1)).await;
+    stub.script([Script::Pieces]);
+    let mut hostile = http2::Connection::open(&site, &running).await;
+    let head = http2::request(&running, "GET", "/fhir/Patient/1");
+    let (answer, mut sending) = hostile.sender.send_request(head, false).expect("a request");
+    sending.send_data(Bytes::from_static(b"{"), false).expect("a piece of a body");
+    stub.pieces.send(Bytes::from_static(b"piece")).expect("the stub is there");
+    let (head, mut body) = within("an answer", answer).await.expect("an answer").into_parts();
+    assert_eq!(head.status, 200);
+    let piece = within("a piece", body.data()).await.expect("a piece").expect("a piece");
+    assert_eq!(piece.as_ref(), b"piece");
+    // Neither more of the answer nor of the body comes.
+    let ended = within("the end", body.data()).await.expect("more was to come");
+    assert!(ended.expect_err("it is not whole").is_reset());
+    until_nobody_is_here(&running).await;
+}
+
 // GW-022 GW-044
 #[tokio::test]
 async fn an_answer_that_is_left_or_taken_in_drops_is_ended_and_its_place_is_free() {
