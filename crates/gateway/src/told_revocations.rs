@@ -137,7 +137,8 @@ impl Failing {
 
 impl ToldRevocations {
     /// Tells for as long as it is polled: within a second of a change, or of the server's being
-    /// there again. What it will not take is brought less and less often.
+    /// there again with another secret. What it will not take, or takes too long for, is brought
+    /// less and less often.
     pub(crate) async fn keep_told(&self) {
         // To whom, and up to which change.
         let mut told = None;

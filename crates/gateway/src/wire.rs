@@ -61,6 +61,8 @@ pub(crate) struct Wire {
     given: u64,
     /// As many of them as requests came to.
     used: AtomicU64,
+    /// Requests were said to come to more than that.
+    is_unsure: bool,
 }
 
 /// A client that takes nothing.
@@ -80,10 +82,10 @@ struct Waits {
     to_write: AtomicBool,
     /// How often bytes were asked for that were not there.
     late: AtomicU64,
-    /// The next bytes are of another answer,
-    is_anew: AtomicBool,
-    /// which must be taken so fast.
+    /// The next bytes are of another answer, which must be taken so fast.
     anew: Mutex<Option<Least>>,
+    /// Whether `anew` holds something.
+    is_anew: AtomicBool,
     /// Nothing need be taken any more.
     unpaced: AtomicBool,
 }
@@ -149,6 +151,7 @@ impl Wire {
             stalled: None,
             given: 0,
             used: AtomicU64::new(0),
+            is_unsure: false,
         }
     }
 
@@ -207,11 +210,14 @@ impl Wire {
 
     /// The connection waits for its next request.
     pub(crate) fn await_next_head(&mut self) {
+        self.is_unsure |= *self.used.get_mut() > self.given;
         self.enter(Phase::Idle);
     }
 
-    /// Head and body of a request came to so many bytes. Once one came to more than is told, as
-    /// with a body in chunks, it is not known any more whose the bytes are that were handed out.
+    /// Head and body of a request came to so many bytes. Once that was not so, as with a body in
+    /// chunks or with a target that pingora had to escape, it is not known any more whose the bytes
+    /// are that were handed out, for as long as the connection stands: pingora waits for each head
+    /// then, with all the room that it needs for that.
     pub(crate) fn request_came_to(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -219,7 +225,7 @@ impl Wire {
     /// Whether all bytes that were handed out were of requests that are done, so that none of the
     /// next one wait where they were handed to. False also where that is not known.
     pub(crate) fn gave_whole_requests(&self) -> bool {
-        self.given == self.used.load(Ordering::Relaxed)
+        !self.is_unsure && self.given == self.used.load(Ordering::Relaxed)
     }
 
     fn enter(&self, phase: Phase) {

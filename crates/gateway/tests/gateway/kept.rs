@@ -52,6 +52,31 @@ async fn what_came_of_the_next_request_with_one_is_its_beginning() {
     }
 }
 
+/// pingora escapes what a target may not have, and calls the request longer than it came.
+// RFC 9112, 9.3.2
+#[tokio::test]
+async fn what_followed_a_request_that_was_escaped_is_answered_too() {
+    let (running, _stub) = start().await;
+    let next = ["/fhir/Basic/1", "/fhir/Basic/12"]
+        .map(|target| running.request("GET", target, &[], ""))
+        .into_iter()
+        .find(|next| next.len() % 2 == 0)
+        .expect("one of an even length");
+    // Two bytes more each: as many as a request has.
+    for spaces in [1, next.len() / 2] {
+        let target = format!("/fhir/Patient?name={}", " ".repeat(spaces) + "x");
+        let escaped = running.request("GET", &target, &[], "");
+        let mut connection = running.connect().await;
+        connection.write(escaped.as_bytes()).await;
+        is_answered(&mut connection, &escaped).await;
+        // The last two come together, and after the first of them nothing more does.
+        connection.write([next.as_str(), &next].concat().as_bytes()).await;
+        for _ in 0..2 {
+            is_answered(&mut connection, &format!("after {spaces} spaces")).await;
+        }
+    }
+}
+
 // RFC 9112, 9.3.2
 #[tokio::test]
 async fn a_request_that_came_while_another_was_answered_is_answered_next() {

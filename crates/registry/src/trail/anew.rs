@@ -97,7 +97,10 @@ fn begin_in_steps(
     let aside_as = |path: &Path| Some(aside.as_ref()?.join(path.file_name()?));
     let replace = |path: &Path, bytes: &[u8]| -> Result<(), OpenError> {
         if let Some(target) = aside_as(path).filter(|_| path.exists()) {
-            files::copy_private(path, &target)
+            // What stands there is not read, which may be what fails; where the file system has no
+            // second names, it has to be.
+            std::fs::hard_link(path, &target)
+                .or_else(|_| files::copy_private(path, &target))
                 .and_then(|()| files::sync_parent(&target))
                 .map_err(OpenError::io("set aside", path))?;
         }
@@ -111,8 +114,10 @@ fn begin_in_steps(
         }
         go_on()?;
     }
-    // Last: until it is another one, the trail is not what it says, or one is missed. The copy of
-    // the old one makes the names of all that is set aside durable.
+    if let Some(target) = aside_as(&path) {
+        files::sync_parent(&target).map_err(OpenError::io("sync", &target))?;
+    }
+    // Last: until it is another one, the trail is not what it says, or one is missed.
     replace(&noted, &head.bytes().map_err(TrailError::Io)?)?;
     Ok(BegunAnew { lines: known.map(|head| head.lines), aside })
 }
